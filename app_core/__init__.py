@@ -1,0 +1,1 @@
+"""Herald's stages: samples flow down this tree, imports flow up it."""

@@ -1,0 +1,1 @@
+"""SAME to people: the life of an alert after it was decoded."""

@@ -1,0 +1,1 @@
+"""What every stage stands on: blocks, errors, workers, supervisors, child processes, settings."""

@@ -1,0 +1,1 @@
+"""The Redis crossing: all that both halves of the station agree on."""

@@ -1,0 +1,1 @@
+"""Streaming arithmetic: arrays in, arrays out; no thread, process, socket or Redis."""

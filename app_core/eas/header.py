@@ -1,0 +1,80 @@
+"""The text of a SAME header: parse, check and write it (47 CFR 11.31(c)).
+
+``ZCZC-ORG-EEE-PSSCCC[-PSSCCC…]+TTTT-JJJHHMM-LLLLLLLL-``. A header that is well-formed is accepted whatever it names:
+unknown originators' events and areas are for the tables to name, not for the parser to refuse. Two departures that
+occur on the air are legal here: a callsign of 7 characters, and SASMEX's issue time of 6 digits.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from app_core.base.errors import WireError
+from app_core.eas.waveform import MAX_LOCATIONS
+
+_HEADER = re.compile(
+    r"ZCZC-(?P<originator>[A-Z]{3})-(?P<event>[A-Z0-9]{3})"
+    r"-(?P<locations>[0-9A-Z]{6}(?:-[0-9A-Z]{6}){0,%d})"
+    r"\+(?P<purge>[0-9]{4})-(?P<issued>[0-9]{6,7})-(?P<callsign>[ -*,./0-~]{1,8})-" % (MAX_LOCATIONS - 1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SameHeader:
+    """One well-formed SAME header.
+
+    Attributes
+    ----------
+    originator, event_code
+        Three characters each, for example ``WXR`` and ``TOR``.
+    locations
+        One to 31 codes PSSCCC, in the order of the header.
+    purge_time
+        ``TTTT``: valid for this long after the issue time. [HHMM]
+    issue_time
+        ``JJJHHMM``: day of year and UTC time of day; six digits in SASMEX's headers.
+    callsign
+        One to eight characters as sent, padding included.
+    """
+
+    originator: str
+    event_code: str
+    locations: tuple[str, ...]
+    purge_time: str
+    issue_time: str
+    callsign: str
+
+    @property
+    def text(self) -> str:
+        """The header as it is sent, from ``ZCZC`` to the last dash."""
+        return (
+            f"ZCZC-{self.originator}-{self.event_code}-{'-'.join(self.locations)}"
+            f"+{self.purge_time}-{self.issue_time}-{self.callsign}-"
+        )
+
+    @property
+    def purge_minutes(self) -> int:
+        """Time for which the alert is valid, from its issue time. [minutes]"""
+        return int(self.purge_time[:2]) * 60 + int(self.purge_time[2:])
+
+
+def parse_header(text: str) -> SameHeader:
+    """Parse one header, exactly from ``ZCZC`` to the last dash.
+
+    Raises
+    ------
+    WireError
+        If `text` is anything but one well-formed header.
+    """
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        raise WireError(f"not a SAME header: {text[:300]!r}")
+    return SameHeader(
+        originator=match["originator"],
+        event_code=match["event"],
+        locations=tuple(match["locations"].split("-")),
+        purge_time=match["purge"],
+        issue_time=match["issued"],
+        callsign=match["callsign"],
+    )

@@ -1,0 +1,1 @@
+"""Antenna to ring to Redis."""
