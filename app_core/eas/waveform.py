@@ -7,6 +7,11 @@ phase is the same at the start of every bit.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
 BAUD = 3125.0 / 6.0
 """Bits per second: 520 5/6."""
 
@@ -39,3 +44,53 @@ ATTENTION_EAS_HZ = (853.0, 960.0)
 
 ATTENTION_NWR_HZ = 1050.0
 """The warning alarm tone of NOAA Weather Radio (NWS 10-1710)."""
+
+_ROUNDING = 1e-6
+"""Allowance for rounding, where a burst ends on a sample exactly. [samples]"""
+
+
+def afsk(
+    message_bytes: bytes, sample_rate_hz: float, *, baud: float = BAUD, start_offset: float = 0.0
+) -> NDArray[np.float32]:
+    """Modulate bytes as SAME does: least significant bit first, continuous phase, unit amplitude.
+
+    Bit boundaries stand at their exact fractional sample positions. Mark and space have four and three cycles a bit
+    at any `baud`, as in a sender whose whole clock is fast or slow.
+
+    Parameters
+    ----------
+    message_bytes
+        Bytes as sent, preamble included; the eighth bit of each is sent as it is.
+    sample_rate_hz
+        Rate of the result. [samples per second]
+    baud
+        Bit rate. [bits per second]
+    start_offset
+        Where the first bit begins, 0 <= start_offset < 1; samples before it are zero. [samples]
+
+    Returns
+    -------
+    pcm
+        Shape (n,), n = ceil(start_offset + 8 * len(message_bytes) * sample_rate_hz / baud). [peak = 1]
+
+    Raises
+    ------
+    ValueError
+        If `sample_rate_hz` is not above ``8 * baud`` (twice the mark tone), `baud` is not positive, or `start_offset`
+        is outside [0, 1).
+    """
+    if not baud > 0.0:
+        raise ValueError(f"baud must be positive, not {baud}")
+    if not sample_rate_hz > 8.0 * baud:
+        raise ValueError(f"{sample_rate_hz} Hz cannot carry the mark tone of {4.0 * baud:.1f} Hz")
+    if not 0.0 <= start_offset < 1.0:
+        raise ValueError(f"start_offset must be within [0, 1), not {start_offset}")
+    bits = np.unpackbits(np.frombuffer(message_bytes, dtype=np.uint8), bitorder="little")
+    n_samples = math.ceil(start_offset + bits.size * sample_rate_hz / baud - _ROUNDING)
+    position = (np.arange(n_samples) - start_offset) * (baud / sample_rate_hz)
+    # A sample on a boundary may fall to either bit by rounding: both give phase 0 there, so it does not matter.
+    index = np.clip(np.floor(position).astype(np.int64), 0, max(bits.size - 1, 0))
+    cycles = np.where(bits[index] == 1, 4.0, 3.0) if bits.size else np.zeros(n_samples)
+    pcm: NDArray[np.float32] = np.sin(2.0 * np.pi * cycles * (position - index)).astype(np.float32)
+    pcm[position < 0.0] = 0.0
+    return pcm

@@ -1,0 +1,427 @@
+"""The life of every alert of one process, from the decoded header to the closed recording.
+
+header → tracker → spool (fsynced) → store and publisher, and the recording → end → spool → store and publisher again.
+
+Threads: `AlertKeeper.on_pcm` and `AlertKeeper.on_events` are called by the decode loop; they only append to a queue and
+never wait for a disk. The keeper's own thread owns the tracker, the channels and the recordings; two more threads bring
+the spool's entries to the store and to the publisher (`Handover`).
+
+Each process has a directory of its own, held by a lock file: spool and recordings have one writer. Processes may share
+one database, where the same alert has the same id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import tzinfo
+from functools import partial
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app_core.alerts.alert import Alert, EndReason, utc_from_seconds
+from app_core.alerts.handover import Handover, deliver_to_publisher, deliver_to_store
+from app_core.alerts.intake import Intake, QueuedEvent, QueuedPcm
+from app_core.alerts.message_audio import MessageAudio, OpenMessage
+from app_core.alerts.recorder import PreRoll, mend_recordings, prune_recordings, to_int16
+from app_core.alerts.spool import Spool
+from app_core.alerts.store import AlertStore, merge_alerts
+from app_core.alerts.tracker import AlertTracker
+from app_core.base.blocks import PcmBlock
+from app_core.base.errors import HeraldError, LifecycleError, LinkError
+from app_core.base.lifecycle import Worker
+from app_core.eas.events import EndOfMessage, HeaderDecoded, SameEvent
+
+log = logging.getLogger(__name__)
+
+_HEADER_S = 20.0
+"""A header is decoded this long after its first burst began, at the latest: three bursts of 4.1 s, pauses, and us."""
+
+_ROUND_S = 0.2
+_HOUSEKEEPING_S = 5.0
+_FREED_BYTES = 50_000_000
+
+
+class KeeperSettings(BaseModel):
+    """What a station may choose about its alerts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    record: bool = True
+    pre_roll_s: Annotated[float, Field(ge=0, le=60)] = 10.0
+    longest_message_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    lost_after_s: Annotated[float, Field(gt=0)] = 30.0
+    pcm_queue_s: Annotated[float, Field(gt=0)] = 10.0
+    event_queue: Annotated[int, Field(ge=1)] = 10_000
+    recordings_max_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    recordings_max_days: Annotated[float, Field(gt=0)] = 90.0
+    retry_first_s: Annotated[float, Field(gt=0)] = 0.5
+    retry_longest_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class AlertKeeper(Worker):
+    """Keeps every alert that the channels of one process hear.
+
+    Parameters
+    ----------
+    directory
+        Of this process's alerts, and of no other's: holds ``spool/``, ``recordings/``, ``keeper.lock`` and, unless
+        `store` is given, ``alerts.db``.
+    publish
+        Called in a thread of its own with each alert as it begins and once more as it ends (`Alert.state`), in this
+        order. A `LinkError` says that it cannot be now; it is called again with the same alert until it returns. After
+        a crash an alert may be published a second time, with the same ``alert_id`` and ``revision``.
+    store
+        Where alerts are kept; None for an SQLite file in `directory`. It is closed at the end.
+    settings
+        See `KeeperSettings`.
+    demo
+        Mark every alert as the demo's.
+    zone
+        For the alerts' text; None for the machine's own.
+    utc, monotonic
+        Clocks. [seconds]
+
+    Raises
+    ------
+    LifecycleError
+        By `start`, if another process holds the directory.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        publish: Callable[[Alert], None],
+        *,
+        store: AlertStore | None = None,
+        settings: KeeperSettings | None = None,
+        demo: bool = False,
+        zone: tzinfo | None = None,
+        utc: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        name: str = "alert-keeper",
+    ) -> None:
+        super().__init__(name)
+        self.directory = directory
+        self.recordings = directory / "recordings"
+        self.settings = settings = KeeperSettings() if settings is None else settings
+        self.store = AlertStore(directory / "alerts.db") if store is None else store
+        self._utc = utc
+        self._monotonic = monotonic
+        self._spool = Spool(directory / "spool")
+        self._tracker = AlertTracker(demo=demo, zone=zone)
+        retry = (settings.retry_first_s, settings.retry_longest_s)
+        self._publisher = Handover(f"{name}-publish", self._spool, deliver_to_publisher(self._spool, publish), *retry)
+        self._storer = Handover(f"{name}-store", self._spool, deliver_to_store(self._spool, self.store), *retry)
+        self._channels: dict[str, MessageAudio] = {}
+        self._lock_file: IO[bytes] | None = None
+        self._next_housekeeping_s = float("-inf")
+        self._intake = Intake(settings.pcm_queue_s, settings.event_queue)
+        self._busy = False
+        self._new_alerts = 0
+        self._merged_hearings = 0
+        self._failed_items = 0
+        self._last_error = ""
+
+    # Called by the decode loop.
+
+    def on_pcm(self, channel_id: str, block: PcmBlock) -> None:
+        """Take a channel's next audio, in a copy; beyond `KeeperSettings.pcm_queue_s` it is dropped and counted."""
+        if not self.settings.record or not len(block.pcm):
+            return
+        self._intake.put_pcm(
+            QueuedPcm(
+                channel_id,
+                to_int16(block.pcm),
+                block.sample_rate_hz,
+                block.first_sample,
+                block.timestamp,
+                block.config_epoch,
+                self._monotonic(),
+            )
+        )
+
+    def on_events(
+        self, channel_id: str, receiver_id: str, events: Sequence[SameEvent], to_utc: Callable[[int], float]
+    ) -> None:
+        """Take what the decoder of a channel said.
+
+        Parameters
+        ----------
+        channel_id, receiver_id
+            Where it was heard.
+        events
+            In the order of the samples; those of the link layer are left out here.
+        to_utc
+            Gives the capture time of a sample of the decoder's input; called here and now. [UTC seconds]
+        """
+        for event in events:
+            if not isinstance(event, HeaderDecoded | EndOfMessage):
+                continue
+            # Through utc_from_seconds, so that no nonsense gets further than this.
+            start_s = utc_from_seconds(to_utc(event.start_sample)).timestamp()
+            end_s = utc_from_seconds(to_utc(event.end_sample)).timestamp()
+            self._intake.put_event(QueuedEvent(channel_id, receiver_id, event, start_s, end_s, self._monotonic()))
+
+    # Called by whoever supervises.
+
+    def start(self) -> None:
+        """Take the directory and start.
+
+        Raises
+        ------
+        LifecycleError
+            If another process holds the directory, or the keeper was started before.
+        """
+        self._lock_file = _lock(self.directory)
+        super().start()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until everything queued is done, stored and published; False if it is not after `timeout_s`."""
+        deadline_s = time.monotonic() + timeout_s
+        pause = threading.Event()
+        while not self._intake.is_empty or self._busy or self._spool.backlog:
+            self._intake.arrived.set()
+            if time.monotonic() > deadline_s or not self.is_alive:
+                return False
+            pause.wait(0.005)
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """Give the figures for metrics and health; may be called from any thread."""
+        channels = dict(self._channels)
+        pre_rolls = {channel_id: audio.pre_roll for channel_id, audio in channels.items()}
+        return {
+            "open_messages": sum(1 for audio in channels.values() if audio.message is not None),
+            "open_recordings": sum(1 for a in channels.values() if a.message is not None and a.message.recording),
+            "alerts": self._new_alerts,
+            "merged_hearings": self._merged_hearings,
+            "spool_backlog": self._spool.backlog,
+            "spool_unsaved": self._spool.unsaved,
+            "spool_write_errors": self._spool.write_errors,
+            "spool_malformed_files": self._spool.malformed_files,
+            "publish_failures": self._publisher.failures,
+            "store_failures": self._storer.failures,
+            "recording_write_errors": sum(audio.write_errors for audio in channels.values()),
+            "lost_samples": {i: pre_roll.lost_samples for i, pre_roll in pre_rolls.items() if pre_roll is not None},
+            "queued_pcm_s": self._intake.queued_pcm_s,
+            "dropped_pcm_s": dict(self._intake.dropped_pcm_s),
+            "queued_events": self._intake.queued_events,
+            "dropped_events": self._intake.dropped_events,
+            "failed_items": self._failed_items,
+            "last_error": self._publisher.last_error or self._storer.last_error or self._last_error,
+        }
+
+    # The keeper's own thread.
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until `stopping` is set, then through what is queued, and end."""
+        try:
+            self._recover()
+            with self._storer, self._publisher:
+                while not stopping.is_set():
+                    self._intake.arrived.wait(_ROUND_S)
+                    self._intake.arrived.clear()
+                    self._work()
+                self._work()
+                for channel_id, audio in self._channels.items():
+                    self._isolated(partial(self._end, channel_id, audio, "interrupted"))
+        finally:
+            self.store.close()
+            if self._lock_file is not None:
+                self._lock_file.close()
+
+    def _recover(self) -> None:
+        """Take up what an earlier process left: its alerts, its open messages, its torn recordings."""
+        now, monotonic_s = utc_from_seconds(self._utc()), self._monotonic()
+        mend_recordings(self.recordings)
+        try:
+            entries = self._spool.load(now, monotonic_s)
+        except LinkError as error:
+            self._note(error)
+            return
+        for entry in entries:
+            alert = entry.alert
+            if alert.state == "begun":
+                alert = self._ended(alert, "interrupted", self._utc())
+                self._put(alert, entry.expires_monotonic_s)
+            self._tracker.restore(alert, entry.expires_monotonic_s, monotonic_s)
+
+    def _work(self) -> None:
+        self._busy = True
+        while (item := self._intake.take()) is not None:
+            self._isolated(partial(self._take, item))
+        self._busy = False
+        monotonic_s = self._monotonic()
+        for channel_id, audio in list(self._channels.items()):
+            if audio.is_over(monotonic_s, self.settings.longest_message_s, self.settings.lost_after_s):
+                self._isolated(partial(self._end, channel_id, audio))
+        if monotonic_s >= self._next_housekeeping_s:
+            self._next_housekeeping_s = monotonic_s + _HOUSEKEEPING_S
+            self._spool.write_unsaved()
+            open_ids = frozenset(a.message.alert_id for a in self._channels.values() if a.message is not None)
+            self._spool.forget_expired(monotonic_s, open_ids)
+
+    def _isolated(self, work: Callable[[], None]) -> None:
+        """Do something that may fail without ending the thread: the next alert is another one."""
+        try:
+            work()
+        except HeraldError as error:
+            self._failed_items += 1
+            self._note(error)
+        except Exception as error:
+            self._failed_items += 1
+            self._last_error = f"{type(error).__name__}: {error}"
+            log.exception("%s: an item failed", self.name)
+
+    def _take(self, item: QueuedPcm | QueuedEvent) -> None:
+        audio = self._channels.setdefault(item.channel_id, MessageAudio())
+        if isinstance(item, QueuedPcm):
+            self._take_pcm(audio, item)
+        elif isinstance(item.event, HeaderDecoded):
+            self._take_header(audio, item, item.event)
+        else:
+            audio.hear_end(item.end_s)
+
+    def _take_pcm(self, audio: MessageAudio, item: QueuedPcm) -> None:
+        if audio.pre_roll is None or audio.pre_roll.sample_rate_hz != item.sample_rate_hz:
+            # A file has one rate.
+            self._end(item.channel_id, audio, "lost")
+            audio.pre_roll = PreRoll(item.sample_rate_hz, self.settings.pre_roll_s + _HEADER_S)
+        audio.pre_roll.append(item.pcm, item.first_sample, item.timestamp, item.config_epoch)
+        audio.last_pcm_monotonic_s = item.monotonic_s
+        audio.feed()
+        if audio.is_recorded:
+            self._end(item.channel_id, audio)
+
+    def _take_header(self, audio: MessageAudio, item: QueuedEvent, event: HeaderDecoded) -> None:
+        sighting = self._tracker.hear(
+            event,
+            channel_id=item.channel_id,
+            receiver_id=item.receiver_id,
+            heard_at=utc_from_seconds(item.start_s),
+            monotonic_s=item.monotonic_s,
+        )
+        alert, known = sighting.alert, self._spool.get(sighting.alert.alert_id)
+        if audio.message is not None and audio.message.alert_id != alert.alert_id:
+            self._end(item.channel_id, audio, "interrupted")
+        if known is not None:
+            self._merged_hearings += 1
+            if sighting.is_new:
+                # The tracker has forgotten what the spool still knows by the same name.
+                alert = replace(merge_alerts(alert, known.alert), revision=known.alert.revision + 1)
+                self._tracker.update(alert)
+            if sighting.is_changed:
+                self._put(alert, sighting.expires_monotonic_s)
+                self._storer.wake()
+            return
+        self._new_alerts += 1
+        message = OpenMessage(alert.alert_id, item.monotonic_s)
+        path = self.recordings / f"{alert.alert_id}.flac"
+        if audio.pre_roll is not None:
+            audio.plan(message, item.start_s, item.end_s, self.settings.pre_roll_s, self.settings.longest_message_s)
+            alert = replace(alert, recording=f"recordings/{path.name}", marks=tuple(message.marks))
+            self._tracker.update(alert)
+        self._put(alert, sighting.expires_monotonic_s)
+        self._wake_all()
+        log.info("alert %s on %s: %s", alert.alert_id, item.channel_id, alert.text)
+        audio.message = message
+        if audio.pre_roll is not None:
+            try:
+                audio.open_recording(message, path)
+            except LinkError as error:
+                self._note(error)
+
+    def _end(self, channel_id: str, audio: MessageAudio, reason: EndReason | None = None) -> None:
+        """End the channel's message, if one is open: for `reason`, unless its own end was heard."""
+        message = audio.message
+        if message is None:
+            return
+        audio.message = None
+        if reason is None or message.end_reason == "end_of_message":
+            reason = message.end_reason
+        if message.recording is not None:
+            try:
+                message.recording.close()
+            except LinkError as error:
+                self._note(error)
+        entry = self._spool.get(message.alert_id)
+        if entry is not None:
+            alert = replace(entry.alert, marks=tuple(message.marks) if message.recording else ())
+            alert = self._ended(alert, reason, self._utc() if message.ended_at_s is None else message.ended_at_s)
+            self._tracker.update(alert)
+            self._put(alert, entry.expires_monotonic_s)
+            self._wake_all()
+            log.info("alert %s on %s ended: %s", alert.alert_id, channel_id, reason)
+        prune_recordings(
+            self.recordings,
+            self.settings.recordings_max_bytes,
+            self.settings.recordings_max_days * 86_400.0,
+            self._utc(),
+        )
+
+    def _ended(self, alert: Alert, reason: EndReason, ended_at_s: float) -> Alert:
+        has_recording = alert.recording is not None and (self.directory / alert.recording).is_file()
+        return replace(
+            alert,
+            end_reason=reason,
+            ended_at=utc_from_seconds(ended_at_s),
+            recording=alert.recording if has_recording else None,
+            marks=alert.marks if has_recording else (),
+            revision=alert.revision + 1,
+        )
+
+    def _put(self, alert: Alert, expires_monotonic_s: float) -> None:
+        """Spool an alert; a full disk gives up its oldest recordings for it, and a dead one does not hold it up."""
+        try:
+            self._spool.put(alert, expires_monotonic_s)
+        except LinkError as error:
+            self._note(error)
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._free_space()
+                self._spool.write_unsaved()
+
+    def _free_space(self) -> None:
+        total = sum(path.stat().st_size for path in self.recordings.glob("*.flac"))
+        removed = prune_recordings(self.recordings, max(0, total - _FREED_BYTES), float("inf"), self._utc())
+        log.warning("the disk is full: %d of the oldest recordings are removed", len(removed))
+
+    def _wake_all(self) -> None:
+        self._publisher.wake()
+        self._storer.wake()
+
+    def _note(self, error: HeraldError) -> None:
+        text = str(error)
+        if text != self._last_error:
+            log.error("%s: %s", self.name, text)
+        self._last_error = text
+
+
+def _lock(directory: Path) -> IO[bytes] | None:
+    """Hold the directory for this process; None where it cannot be written, which the spool will tell and count."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / "keeper.lock").open("ab")
+    except OSError as error:
+        log.error("the alert directory %s cannot be written: %s", directory, error)
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LifecycleError(
+            f"another process keeps its alerts in {directory}: give each process a directory of its own"
+        ) from None
+    except OSError as error:
+        # Some network file systems know no locks.
+        with contextlib.suppress(OSError):
+            log.warning("the alert directory %s cannot be locked: %s", directory, error)
+    return file

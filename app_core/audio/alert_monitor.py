@@ -1,0 +1,140 @@
+"""One channel's watch: PCM to the SAME decoder, and everything it hears to the keeper of the alerts.
+
+Each channel has a decoder of its own. The decoder counts samples; lost ones are skipped, not hidden, so its count stays
+true to time, also over a restart of the SDR service in the middle of a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from app_core.base.blocks import PcmBlock
+from app_core.eas.decoder import SameDecoder
+from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
+
+log = logging.getLogger(__name__)
+
+LONGEST_GAP_S = 60.0
+"""A gap longer than this ends what the decoder was about; it begins anew. [seconds]"""
+
+
+class Keeper(Protocol):
+    """What takes the audio and the events of all channels: `app_core.alerts.keeper.AlertKeeper`."""
+
+    def on_pcm(self, channel_id: str, block: PcmBlock) -> None:
+        """Take audio; must not wait."""
+        ...
+
+    def on_events(
+        self, channel_id: str, receiver_id: str, events: list[SameEvent], to_utc: Callable[[int], float]
+    ) -> None:
+        """Take events; must not wait."""
+        ...
+
+
+class AlertMonitor:
+    """Watch one channel.
+
+    Parameters
+    ----------
+    channel_id, receiver_id
+        Whose audio this is.
+    keeper
+        Takes what is heard.
+    """
+
+    def __init__(self, channel_id: str, receiver_id: str, keeper: Keeper) -> None:
+        self.channel_id = channel_id
+        self.receiver_id = receiver_id
+        self._keeper = keeper
+        self._decoder: SameDecoder | None = None
+        self._rate_hz = 0.0
+        self._position = 0
+        self._end_timestamp = 0.0
+        self._next_sample = 0
+        self._epoch = 0
+        self._anchor = (0, 0.0)
+        self.bursts_heard = 0
+        self.headers_decoded = 0
+        self.headers_unverified = 0
+        self.lost_samples = 0
+        self.audited_s = 0.0
+        self.last_header = ""
+        self.last_pcm_s: float | None = None
+
+    def push(self, block: PcmBlock) -> None:
+        """Decode one block of the channel's audio."""
+        events: list[SameEvent] = []
+        decoder = self._decoder
+        if decoder is None or block.sample_rate_hz != self._rate_hz:
+            decoder = self._begin(block, events)
+        else:
+            decoder = self._close_gap(decoder, block, events)
+        self._anchor = (self._position, block.timestamp)
+        self._keeper.on_pcm(self.channel_id, block)
+        events += decoder.push(block.pcm)
+        self._position += len(block.pcm)
+        self._next_sample = block.first_sample + len(block.pcm)
+        self._epoch = block.config_epoch
+        self._end_timestamp = block.timestamp + len(block.pcm) / block.sample_rate_hz
+        self.audited_s += len(block.pcm) / block.sample_rate_hz
+        self.last_pcm_s = time.monotonic()
+        if events:
+            self._tell(events)
+
+    def finish(self) -> None:
+        """Decide what is pending: there will be no more audio."""
+        if self._decoder is not None:
+            events = self._decoder.finish()
+            if events:
+                self._tell(events)
+
+    def _begin(self, block: PcmBlock, events: list[SameEvent]) -> SameDecoder:
+        if self._decoder is not None:
+            events += self._decoder.finish()
+            if events:
+                self._tell(events)
+                events.clear()
+        self._decoder = SameDecoder(block.sample_rate_hz)
+        self._rate_hz = block.sample_rate_hz
+        self._position = 0
+        return self._decoder
+
+    def _close_gap(self, decoder: SameDecoder, block: PcmBlock, events: list[SameEvent]) -> SameDecoder:
+        """Skip what is missing between the last block and this one."""
+        if block.config_epoch == self._epoch:
+            missing = block.first_sample - self._next_sample
+        else:
+            # After a restart the sample counter says nothing; the capture times do.
+            missing = round((block.timestamp - self._end_timestamp) * self._rate_hz)
+        if missing <= 0:
+            return decoder
+        self.lost_samples += missing
+        if missing > LONGEST_GAP_S * self._rate_hz:
+            return self._begin(block, events)
+        events += decoder.skip(missing)
+        self._position += missing
+        return decoder
+
+    def _tell(self, events: list[SameEvent]) -> None:
+        for event in events:
+            match event:
+                case BurstHeard():
+                    self.bursts_heard += 1
+                    log.debug("%s: %s burst, %.1f dB", self.channel_id, event.kind, event.snr_db)
+                case HeaderDecoded():
+                    self.headers_decoded += 1
+                    self.last_header = event.header.text
+                    log.info("%s: %s (%d bursts)", self.channel_id, event.header.text, event.bursts)
+                case HeaderUnverified():
+                    self.headers_unverified += 1
+                    log.warning("%s: heard, unverified: %s", self.channel_id, event.best_guess)
+                case EndOfMessage():
+                    log.info("%s: end of message", self.channel_id)
+        position, timestamp, rate_hz = *self._anchor, self._rate_hz
+        self._keeper.on_events(
+            self.channel_id, self.receiver_id, events, lambda sample: timestamp + (sample - position) / rate_hz
+        )

@@ -1,0 +1,67 @@
+"""The stream ``eas:alerts``: every alert, as JSON, once when it begins and once when it has ended.
+
+An entry has the fields ``alert`` (the JSON), ``alert_id`` and ``revision``; whoever reads it may see a revision twice
+after a crash and shall go by those two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from app_core.bridge import keys
+from app_core.bridge.connection import RedisLink
+
+
+def publish_alert(link: RedisLink, alert_id: str, revision: int, alert_json: bytes) -> None:
+    """Append one alert.
+
+    Raises
+    ------
+    LinkError
+        If Redis did not take it.
+    """
+    fields: dict[Any, Any] = {"alert_id": alert_id, "revision": revision, "alert": alert_json}
+
+    def append(client: redis.Redis) -> object:
+        return client.xadd(keys.ALERTS, fields, maxlen=keys.ALERTS_MAX_ENTRIES, approximate=True)
+
+    link.call(append)
+
+
+class AlertTail:
+    """Follow the stream from its present end, or from its beginning.
+
+    Parameters
+    ----------
+    link
+        Its blocking time bounds how long `read` waits.
+    from_start
+        Also give what is there already.
+    """
+
+    def __init__(self, link: RedisLink, *, from_start: bool = True) -> None:
+        self._link = link
+        self._last_id: bytes | str = "0-0" if from_start else "$"
+
+    def read(self, timeout_s: float) -> list[bytes]:
+        """Give the JSON of new entries, waiting for the first no longer than `timeout_s`.
+
+        Raises
+        ------
+        LinkError
+            If Redis cannot be reached; the next call goes on where the last one ended.
+        """
+
+        def take(client: redis.Redis) -> Any:
+            return client.xread({keys.ALERTS: self._last_id}, count=100, block=max(1, int(timeout_s * 1000)))
+
+        alerts: list[bytes] = []
+        for _, entries in self._link.call(take) or []:
+            for entry_id, fields in entries:
+                self._last_id = entry_id
+                payload = fields.get(b"alert")
+                if isinstance(payload, bytes):
+                    alerts.append(payload)
+        return alerts

@@ -1,0 +1,66 @@
+"""Names of every key and channel in Redis. They are the users' contract: `redis-cli GET` must find what this file says.
+
+Numbers behind ``_TTL_S`` are how long a value lives unless it is written again, so that a key that is there is fresh.
+"""
+
+from __future__ import annotations
+
+import re
+
+from app_core.base.errors import WireError
+
+HEARTBEAT = "sdr:heartbeat"
+METRICS = "sdr:metrics"
+COMMANDS = "sdr:commands"
+AUDIO_HEARTBEAT = "audio:heartbeat"
+AUDIO_METRICS = "audio:metrics"
+ALERTS = "eas:alerts"
+
+SPECTRUM_TTL_S = 5
+RING_BUFFER_TTL_S = 10
+HEARTBEAT_TTL_S = 10
+METRICS_TTL_S = 30
+COMMAND_RESULT_TTL_S = 30
+
+ALERTS_MAX_ENTRIES = 10_000
+"""Length to which the stream of alerts is trimmed; the store keeps them all."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+
+
+def check_identifier(identifier: str) -> str:
+    """Give a receiver's or channel's id back when it may stand in a key.
+
+    Raises
+    ------
+    WireError
+        If it is not 1 to 64 letters, digits, dots, dashes and underlines, beginning with a letter or digit.
+    """
+    if not _IDENTIFIER.fullmatch(identifier):
+        raise WireError(f"not an id (1 to 64 letters, digits, '.', '-', '_'): {identifier[:80]!r}")
+    return identifier
+
+
+def samples(receiver_id: str) -> str:
+    """Channel on which a receiver's samples are published."""
+    return f"sdr:samples:{receiver_id}"
+
+
+def spectrum(receiver_id: str) -> str:
+    """Key, and channel of the same name, of a receiver's latest spectrum."""
+    return f"sdr:spectrum:{receiver_id}"
+
+
+def ring_buffer(receiver_id: str) -> str:
+    """Key of a receiver's ring statistics."""
+    return f"sdr:ring_buffer:{receiver_id}"
+
+
+def command_result(command_id: str) -> str:
+    """Key of the result of one command."""
+    return f"sdr:command_result:{command_id}"
+
+
+def pcm(channel_id: str) -> str:
+    """Channel on which a demodulated channel's audio is published."""
+    return f"audio:pcm:{channel_id}"

@@ -1,0 +1,144 @@
+"""Bursts of one message to one header: soft values add up, the grammar reads them, and a rule refuses what is doubtful.
+
+There is no checksum in SAME. A header is accepted when its posterior probability of error is small *and* the evidence
+behaves as the model says: no bit contradicts the header strongly, little contradicts it at all, the noise is not larger
+than assumed (else all evidence is scaled down), and what is left over does not repeat from burst to burst (else the
+bursts are not worth their number).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_core.base.errors import WireError
+from app_core.eas.framing import Burst, Evidence, coherent_evidence, noncoherent_evidence
+from app_core.eas.grammar import N_CHARS, Reading, read_header
+from app_core.eas.header import SameHeader, parse_header
+from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS
+
+_ROUNDS = 3
+_MAX_ERROR = 1e-3
+_MAX_MISFIT = 0.02
+_MAX_CONTRADICTION = 12.0
+
+Gaps = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the bursts of a message say together.
+
+    Attributes
+    ----------
+    reading
+        The likeliest header.
+    error_probability
+        Probability that it is wrong, after all allowances.
+    misfit
+        Share of the evidence that contradicts it.
+    contradiction
+        Largest evidence of one bit against it. [nats]
+    snr_db
+        Mean Eb/N0 of the bursts. [dB]
+    header
+        The header, if it is accepted.
+    """
+
+    reading: Reading
+    error_probability: float
+    misfit: float
+    contradiction: float
+    snr_db: float
+    header: SameHeader | None
+
+
+def _sum(evidences: list[Evidence], scale: float = 1.0) -> NDArray[np.float64]:
+    total = np.zeros((8 * N_CHARS, 2))
+    for evidence in evidences:
+        n = min(len(total), len(evidence.bits))
+        total[:n] += evidence.bits[:n] * (scale / max(1.0, evidence.spread))
+    return total
+
+
+def _repetition(evidences: list[Evidence]) -> float:
+    """Correlation of what is left over between bursts, 0 to 1: noise that repeats is counted once only."""
+    if len(evidences) < 2:
+        return 0.0
+    n = min(len(e.residual) for e in evidences)
+    cross, power = 0.0, 0.0
+    for i, first in enumerate(evidences):
+        for second in evidences[i + 1 :]:
+            cross += float((first.residual[:n] * second.residual[:n].conj()).real.sum())
+            power += float(np.abs(first.residual[:n] * second.residual[:n]).sum())
+    return max(0.0, cross / power) if power > 0 else 0.0
+
+
+def assemble(bursts: list[Burst], gaps: Gaps) -> Verdict:
+    """Combine the bursts, read the header, and judge it.
+
+    Parameters
+    ----------
+    bursts
+        One or more bursts, correlated.
+    gaps
+        Spans of lost samples.
+    """
+    evidences = [noncoherent_evidence(burst) for burst in bursts]
+    reading = read_header(_sum(evidences))
+    preamble = KNOWN_BITS[0][:N_PREAMBLE_BITS]
+    for turn in range(_ROUNDS):
+        bits = np.concatenate([preamble, reading.bits])
+        if turn == 0:
+            for burst in bursts:
+                burst.refine_clock(bits, gaps)
+        evidences = [coherent_evidence(burst, bits) for burst in bursts]
+        previous, reading = reading, read_header(_sum(evidences))
+        if reading.text == previous.text:
+            break
+    scale = 1.0 / (1.0 + (len(bursts) - 1) * _repetition(evidences))
+    return _judge(reading, evidences, scale)
+
+
+def _judge(reading: Reading, evidences: list[Evidence], scale: float) -> Verdict:
+    total = _sum(evidences, scale)
+    final = read_header(total)
+    ratio = (total[: len(final.bits), 1] - total[: len(final.bits), 0]).reshape(-1, 8)[:, :7]
+    agreeing = np.where(final.bits.reshape(-1, 8)[:, :7] == 1, ratio, -ratio)
+    against = np.maximum(-agreeing, 0.0)
+    misfit = float(against.sum() / max(float(np.abs(agreeing).sum()), 1e-9))
+    contradiction = float(against.max())
+    snr_db = 10.0 * float(np.log10(np.mean([10.0 ** (e.snr_db / 10.0) for e in evidences])))
+    header = None
+    if (
+        final.text == reading.text
+        and final.error_probability < _MAX_ERROR
+        and misfit < _MAX_MISFIT
+        and contradiction < _MAX_CONTRADICTION
+    ):
+        try:
+            header = parse_header(final.text)
+        except WireError:
+            header = None
+    return Verdict(final, final.error_probability, misfit, contradiction, snr_db, header)
+
+
+def agreement(burst: Burst, bits: NDArray[np.int8]) -> float:
+    """How well a burst agrees with a header's bits, shape (n,): 1 perfectly, 0.6 like another header, 0 not at all."""
+    evidence = noncoherent_evidence(burst).bits
+    n = min(len(evidence), len(bits))
+    ratio = evidence[:n, 1] - evidence[:n, 0]
+    ratio[7::8] = 0.0
+    weight = float(np.abs(ratio).sum())
+    return float((ratio * (2.0 * bits[:n] - 1.0)).sum()) / weight if weight > 0 else 0.0
+
+
+def likeness(first: Burst, second: Burst, n_bits: int) -> float:
+    """How well two bursts agree over their header's first `n_bits`; scale as in `agreement`."""
+    a, b = noncoherent_evidence(first).bits, noncoherent_evidence(second).bits
+    n = min(len(a), len(b), n_bits)
+    product = (a[:n, 1] - a[:n, 0]) * (b[:n, 1] - b[:n, 0])
+    weight = float(np.abs(product).sum())
+    return float(product.sum()) / weight if weight > 0 else 0.0

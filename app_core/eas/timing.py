@@ -1,0 +1,308 @@
+"""Where a burst starts and how fast its clock runs: a search over everything, then a fit of what was found.
+
+A burst announces itself by sixteen bytes 0xAB and ``ZCZC`` or ``NNNN``: 156 bits that are known (the eighth bit of a
+character may be either). The search compares their pattern with the balance of the two tones, which knows no level and
+no phase, at 13 clock errors. What it finds is fitted coherently: mark and space have constant phases when time and
+clock are right, each its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_core.dsp._same_kernels import TONE_CYCLES, correlate_bits, search_start
+from app_core.eas.matched_filter import QUARTERS_PER_HOP, SAMPLES_PER_BIT
+from app_core.eas.waveform import END_OF_MESSAGE, HEADER_START, PREAMBLE
+
+N_PREAMBLE_BITS = 8 * len(PREAMBLE)
+N_KNOWN_BITS = N_PREAMBLE_BITS + 32
+WORDS = (HEADER_START, END_OF_MESSAGE)
+
+CLOCKS = np.linspace(-0.033, 0.033, 13)
+"""Clock errors that are searched; 0.55 % apart is 0.2 bits of slip from the middle of the known bits to their ends."""
+
+_THRESHOLD = 0.40  # mean of the balance along the pattern; 0.25 is five standard deviations of noise
+_FULL_SCORE = 156.0
+_SETTLE_QUARTERS = 600  # a better match within 150 bits replaces a candidate; real bursts start 0.6 s apart at least
+_SHARE_OF_ACTIVITY = 0.70  # header text reaches half of what its signal would give, a burst nearly all
+
+_LOCKED_SHARE = 0.85  # of the power of the free fit that a fit with tones at the bit clock must reach
+_SMALL_DETUNING = 6e-4  # the free fit's own uncertainty
+
+
+def known_bits(word: bytes) -> NDArray[np.int8]:
+    """Bits of preamble and `word` in the order sent, shape (160,); eighth bits of the word are -1, unknown."""
+    bits = np.unpackbits(np.frombuffer(PREAMBLE + word, np.uint8), bitorder="little").astype(np.int8)
+    bits[N_PREAMBLE_BITS + 7 :: 8] = -1
+    return bits
+
+
+KNOWN_BITS = tuple(known_bits(word) for word in WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A place that may be the start of a burst.
+
+    Attributes
+    ----------
+    start
+        First sample of the preamble. [samples at the decoder's rate]
+    clock
+        Sender's clock error; 0.01 is 1 % fast.
+    score
+        Match with the known bits; 1 is perfect.
+    """
+
+    start: float
+    clock: float
+    score: float
+
+
+def _offsets() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    quarters_per_bit = 4.0 / (1.0 + CLOCKS[:, None])
+    byte_offsets = np.rint(np.arange(0, N_PREAMBLE_BITS + 8, 8) * quarters_per_bit).astype(np.int64)
+    # Within a byte or word, clocks that are close share their offsets, so that their sums are made once.
+    coarse = 4.0 / (1.0 + np.array([-0.022] * 4 + [0.0] * 5 + [0.022] * 4)[:, None])
+    bit_offsets = np.rint(np.arange(32) * coarse).astype(np.int64)
+    return byte_offsets, bit_offsets
+
+
+class BurstSearch:
+    """Looks for starts of bursts in the balance of the tones, hop by hop."""
+
+    def __init__(self) -> None:
+        self._byte_offsets, self._bit_offsets = _offsets()
+        self._span = int((self._byte_offsets[:, -1:] + self._bit_offsets).max()) + 1
+        preamble = KNOWN_BITS[0][:8]
+        # Weights sum to zero, so that a tone that is always the stronger one (twist) matches nothing.
+        self._preamble = np.where(preamble == 1, 8 / 10, -8 / 6).astype(np.float32)
+        signs = [np.where(bits < 0, 0, 2 * bits - 1)[N_PREAMBLE_BITS:] for bits in KNOWN_BITS]
+        self._words = np.array(signs, np.float32)
+        self._balance = np.zeros(0, np.float32)
+        self._position = -3  # of the first value kept; quarter bits
+        self._best: tuple[float, int, int] | None = None
+
+    def push(self, balance: NDArray[np.float32]) -> list[Candidate]:
+        """Take one hop's balance, shape (QUARTERS_PER_HOP,), and give the candidates that are settled by it."""
+        self._balance = np.concatenate([self._balance, balance])
+        n_out = len(self._balance) - self._span
+        if n_out < QUARTERS_PER_HOP:
+            return []
+        score, clock, _ = search_start(
+            self._balance, self._byte_offsets, self._bit_offsets, self._preamble, self._words, n_out
+        )
+        found = []
+        for i in self._peaks(score):
+            position = self._position + i
+            if self._best is not None and position - self._best[1] > _SETTLE_QUARTERS:
+                found.append(self._settled(self._best))
+                self._best = None
+            if self._matches(float(score[i]), int(clock[i]), i) and (self._best is None or score[i] > self._best[0]):
+                self._best = (float(score[i]), position, int(clock[i]))
+        self._position += n_out
+        self._balance = self._balance[n_out:]
+        if self._best is not None and self._position - self._best[1] > _SETTLE_QUARTERS:
+            found.append(self._settled(self._best))
+            self._best = None
+        return found
+
+    @staticmethod
+    def _peaks(score: NDArray[np.float32]) -> list[int]:
+        if score.max() < _THRESHOLD * _FULL_SCORE:
+            return []
+        return [int(i) for i in np.flatnonzero(score >= _THRESHOLD * _FULL_SCORE)]
+
+    def _matches(self, score: float, clock: int, i: int) -> bool:
+        bits = np.rint(np.arange(N_KNOWN_BITS) * (4.0 / (1.0 + CLOCKS[clock]))).astype(np.int64)
+        activity = float(np.abs(self._balance[i + bits]).mean())
+        return score > _SHARE_OF_ACTIVITY * _FULL_SCORE * activity
+
+    @staticmethod
+    def _settled(best: tuple[float, int, int]) -> Candidate:
+        score, position, clock = best
+        return Candidate(start=4.0 * position, clock=float(CLOCKS[clock]), score=score / _FULL_SCORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A burst's start, fitted.
+
+    Attributes
+    ----------
+    start
+        First sample of the preamble, within the samples fitted. [samples at the decoder's rate]
+    clock
+        Error of the bit clock.
+    detuning
+        How much higher the tones are than the bit clock says: 0, except with encoders whose bits are whole samples.
+    word
+        Index into `WORDS`, or -1 when the start word is neither.
+    errors
+        Hard errors among the 28 known bits of the nearer word.
+    """
+
+    start: float
+    clock: float
+    detuning: float
+    word: int
+    errors: int
+
+
+def data_phase(bits: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Cycles that the carrier has run at the middle of each bit, shape (n_bits,); -1 counts as an average bit."""
+    cycles = np.where(bits == 1, TONE_CYCLES[0], np.where(bits == 0, TONE_CYCLES[1], 3.5))
+    return np.asarray(np.cumsum(cycles) - cycles / 2)
+
+
+def drift_power(
+    correlation: NDArray[np.complex128], bits: NDArray[np.int8], phase: NDArray[np.float64], drifts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Power that adds up coherently, for each of several errors of the tones that the bits were correlated with.
+
+    Parameters
+    ----------
+    correlation
+        Shape (n_bits, >= 2): mark and space.
+    bits
+        Shape (n_bits,): 0, 1, or -1 for unknown.
+    phase
+        Shape (n_bits,): `data_phase`. [cycles]
+    drifts
+        Shape (n_drifts,): relative errors of the tones.
+
+    Returns
+    -------
+    power
+        Shape (n_drifts,).
+    """
+    power = np.zeros(len(drifts))
+    for tone, value in ((0, 1), (1, 0)):
+        index = np.flatnonzero(bits == value)
+        if len(index):
+            turn = np.exp(-2j * np.pi * drifts[:, None] * phase[index])
+            power += np.abs(turn @ correlation[index, tone]) ** 2 / len(index)
+    return power
+
+
+def peak_position(values: NDArray[np.float64]) -> float:
+    """Index of the largest value, shape (n,), n >= 3, refined by a parabola through its neighbours."""
+    i = int(np.clip(values.argmax(), 1, len(values) - 2))
+    left, middle, right = values[i - 1 : i + 2]
+    bend = left - 2.0 * middle + right
+    return i + float(np.clip(0.5 * (left - right) / bend, -1.0, 1.0)) if bend < 0 else float(values.argmax())
+
+
+def fit_bit_clock(
+    samples: NDArray[np.float32], start: float, clock: float, bits: NDArray[np.int8], reach: float, slip: float
+) -> tuple[float, float]:
+    """Fit start and bit clock to the changes of the tones alone, whatever their phases do.
+
+    Parameters
+    ----------
+    samples
+        Shape (n,).
+    start, clock
+        First guess.
+    bits
+        Shape (n_bits,), -1 is unknown.
+    reach
+        Largest shift of the middle that is tried. [bits]
+    slip
+        Largest slip of the ends against the middle that is tried. [bits]
+    """
+    n_bits = len(bits)
+    sign = np.where(bits < 0, 0, 2.0 * bits - 1.0)
+    length = SAMPLES_PER_BIT / (1.0 + clock)
+    middle = start + n_bits / 2 * length
+    lengths = length * (1.0 + np.linspace(-slip, slip, 7) / (n_bits / 2))
+    shifts = np.linspace(-reach, reach, 5) * length
+    score = np.empty((len(lengths), len(shifts)))
+    for i, trial in enumerate(lengths):
+        for j, shift in enumerate(shifts):
+            begin = max(0.0, middle + shift - n_bits / 2 * trial)
+            power = np.abs(correlate_bits(samples, begin, trial, TONE_CYCLES[:2], n_bits)) ** 2
+            score[i, j] = (sign * (power[:, 0] - power[:, 1])).sum()
+    length = float(np.interp(peak_position(score.max(axis=1)), np.arange(7), lengths))
+    middle += float(np.interp(peak_position(score.max(axis=0)), np.arange(5), shifts))
+    return max(0.0, middle - n_bits / 2 * length), SAMPLES_PER_BIT / length - 1.0
+
+
+def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_errors: int = 6) -> Fit:
+    """Fit time and clock of a burst to its known bits, and tell which word starts it.
+
+    Parameters
+    ----------
+    samples
+        Shape (n,): at least a bit before and after the known bits.
+    start
+        Where the candidate starts in `samples`.
+    clock
+        The candidate's clock error.
+    max_errors
+        Most hard errors among the word's 28 bits.
+    """
+    preamble = KNOWN_BITS[0][:N_PREAMBLE_BITS]
+    start, clock = fit_bit_clock(samples, start, clock, preamble, 0.25, 0.3)
+    word, errors = _which_word(samples, start, clock)
+    bits = KNOWN_BITS[word]
+    start, clock = fit_bit_clock(samples, start, clock, bits, 0.1, 0.12)
+    middle = start + N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock)
+    detuning, free_power, _ = _tune(samples, middle, clock, bits, np.arange(-0.012, 0.01205, 2e-4), locked=False)
+    detuning, free_power, _ = _tune(samples, middle, clock, bits, detuning + np.arange(-2e-4, 2.1e-4, 2e-5), locked=False)
+    drift, locked_power, middle = _tune(
+        samples, middle, clock + detuning, bits, np.arange(-4e-4, 4.1e-4, 2e-5), locked=True
+    )
+    if locked_power > _LOCKED_SHARE * free_power or abs(detuning) < _SMALL_DETUNING:
+        clock, detuning = clock + detuning + drift, 0.0
+        drift, locked_power, middle = _tune(samples, middle, clock, bits, np.arange(-1e-4, 1.01e-4, 1e-5), locked=True)
+        clock += drift
+    start = max(0.0, middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock))
+    word, errors = _which_word(samples, start, clock)
+    return Fit(start, clock, detuning, word if errors <= max_errors else -1, errors)
+
+
+def _tune(
+    samples: NDArray[np.float32],
+    middle: float,
+    clock: float,
+    bits: NDArray[np.int8],
+    drifts: NDArray[np.float64],
+    *,
+    locked: bool,
+) -> tuple[float, float, float]:
+    """Best tone error, its power, and the middle; `locked` fits the middle too, for tones that are the bit clock's."""
+    length = SAMPLES_PER_BIT / (1.0 + clock)
+    phase = data_phase(bits)
+    shifts = np.arange(-2, 3) * (0.06 * length) if locked else np.zeros(1)
+    starts = [max(0.0, middle + shift - len(bits) / 2 * length) for shift in shifts]
+    powers = np.array(
+        [
+            drift_power(correlate_bits(samples, begin, length, TONE_CYCLES[:2], len(bits)), bits, phase, drifts)
+            for begin in starts
+        ]
+    )
+    best = powers[int(powers.max(axis=1).argmax())]
+    drift = float(np.interp(peak_position(best), np.arange(len(drifts)), drifts))
+    if locked:
+        middle += float(np.interp(peak_position(powers.max(axis=1)), np.arange(len(shifts)), shifts))
+    return drift, float(best.max()), middle
+
+
+def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tuple[int, int]:
+    """Nearer start word and its hard errors, by the tones' powers with their own noise taken off."""
+    length = SAMPLES_PER_BIT / (1.0 + clock)
+    power = np.abs(correlate_bits(samples, start, length, TONE_CYCLES[:2], N_KNOWN_BITS)) ** 2
+    ones = KNOWN_BITS[0][:N_PREAMBLE_BITS] == 1
+    lead = power[:N_PREAMBLE_BITS]
+    mark, space = lead[ones, 0].mean(), lead[~ones, 1].mean()
+    noise = max((lead[~ones, 0].mean() + lead[ones, 1].mean()) / 2, 1e-30)
+    tail = power[N_PREAMBLE_BITS:]
+    metric = np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2 if max(mark, space) > noise else tail[:, 0] - tail[:, 1]
+    hard = (metric > 0).astype(np.int8)
+    errors = [int(np.sum((known[N_PREAMBLE_BITS:] >= 0) & (known[N_PREAMBLE_BITS:] != hard))) for known in KNOWN_BITS]
+    word = int(np.argmin(errors))
+    return word, errors[word]

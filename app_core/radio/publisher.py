@@ -1,0 +1,188 @@
+"""The thread behind the ring: ring to spectrum and samples, encoded, into the outbox.
+
+It looks at samples without taking them until a whole message is full, so a message is encoded straight from the ring's
+memory. Rows of the spectrum come at their own, faster pace. It never waits for Redis: the outbox does.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_core.base.blocks import IqBlock
+from app_core.base.lifecycle import Worker
+from app_core.bridge import keys
+from app_core.bridge.messages import SpectrumMessage, plain_number
+from app_core.bridge.sample_codec import encode_samples
+from app_core.dsp.measure import FLOOR_DBFS, channel_snr_db, clipping_share, level_dbfs
+from app_core.dsp.spectrum import DBFS_MAX, DBFS_MIN, SpectrumEstimator, normalize
+from app_core.radio.reader import Reader
+from app_core.radio.receiver import ReceiverSettings
+from app_core.radio.ring_buffer import Anchor, RingBuffer
+
+Put = Callable[[str, bytes, int | None], None]
+"""Hands a payload to the outbox: channel, payload, time to live of the key of the same name or None."""
+
+LOCK_BANDWIDTH_HZ = 12_500.0
+"""Width over which the strongest signal is measured: a narrow FM channel."""
+
+FULL_WARNING_PERCENT = 80.0
+"""Fill above which the ring is said to be in trouble."""
+
+
+class Publisher(Worker):
+    """Publish what one reader captures.
+
+    Parameters
+    ----------
+    settings
+        The receiver's table.
+    reader
+        Where the samples come from.
+    put
+        Where the messages go.
+
+    Attributes
+    ----------
+    sequence
+        Number of the next samples message of this stream.
+    level_dbfs, clipping
+        Level, and share of samples at full scale, of the last row's samples.
+    snr_db
+        Strongest signal of the last row over the noise in its width. [dB]
+    locked_since_s
+        Since when `snr_db` has been above the threshold; None while it is not. [monotonic seconds]
+    """
+
+    def __init__(self, settings: ReceiverSettings, reader: Reader, put: Put) -> None:
+        super().__init__(f"Publisher-{settings.id}")
+        self._settings = settings
+        self._reader = reader
+        self._put = put
+        self._spectrum = SpectrumEstimator(settings.fft_size)
+        self._looked_at = 0
+        self._row_samples = 0
+        self._samples_in_row = 0
+        self._ring: RingBuffer | None = None
+        self._last_anchor: Anchor | None = None
+        self.sequence = 0
+        self.level_dbfs = FLOOR_DBFS
+        self.clipping = 0.0
+        self.snr_db = 0.0
+        self.locked_since_s: float | None = None
+        self.last_published_s: float | None = None
+
+    def follow(self, reader: Reader) -> None:
+        """Take samples from another reader from now on: the old one has died."""
+        self._reader = reader
+
+    def run(self, stopping: threading.Event) -> None:
+        """Publish until stopped."""
+        waited_since_s = time.monotonic()
+        while not stopping.is_set():
+            wait_s = self._work()
+            if wait_s <= 0:
+                waited_since_s = time.monotonic()
+                continue
+            if self._ring is not None and time.monotonic() - waited_since_s > 1.0:
+                self._ring.count_underflow()
+                waited_since_s = time.monotonic()
+            stopping.wait(wait_s)
+
+    def _work(self) -> float:
+        """Do what can be done now. Give how long to wait for more. [seconds]"""
+        ring = self._reader.ring
+        if ring is None:
+            return 0.05
+        if ring is not self._ring:
+            self._ring = ring
+            self._looked_at = 0
+        anchor = ring.anchor_at_read()
+        if anchor is None:
+            return 0.01
+        if anchor is not self._last_anchor:
+            self._begin_run(anchor)
+        wanted = self._settings.samples_per_message
+        waiting = ring.read_view(wanted)
+        self._look_at(waiting, anchor)
+        if len(waiting) == wanted or (len(waiting) and ring.run_is_closed(len(waiting))):
+            self._publish_samples(ring, anchor, waiting)
+            return 0.0
+        missing = wanted - len(waiting)
+        to_row = self._row_samples - self._samples_in_row
+        return min(max(min(missing, to_row) / anchor.sample_rate_hz, 0.002), 0.05)
+
+    def _begin_run(self, anchor: Anchor) -> None:
+        """Forget what must not be averaged across a loss of samples or a change of tuning."""
+        self._last_anchor = anchor
+        self._row_samples = max(1, int(anchor.sample_rate_hz / self._settings.spectrum_rows_per_second))
+        self._samples_in_row = 0
+        self._spectrum.reset()
+
+    def _look_at(self, waiting: NDArray[np.complex64], anchor: Anchor) -> None:
+        """Feed the spectrum with what it has not seen yet, and publish a row whenever one is full."""
+        while self._looked_at < len(waiting):
+            piece = waiting[self._looked_at : self._looked_at + self._row_samples - self._samples_in_row]
+            self._spectrum.push(piece)
+            self._looked_at += len(piece)
+            self._samples_in_row += len(piece)
+            if self._samples_in_row >= self._row_samples:
+                self.level_dbfs = level_dbfs(piece)
+                self.clipping = clipping_share(piece)
+                self._samples_in_row = 0
+                self._publish_spectrum(anchor)
+
+    def _publish_spectrum(self, anchor: Anchor) -> None:
+        power_dbfs = self._spectrum.read()
+        if power_dbfs is None:
+            return
+        self._note_lock(power_dbfs, anchor)
+        identifier = self._settings.id
+        ring = self._ring
+        end = anchor.first_sample + (ring.total_read - anchor.position if ring else 0) + self._looked_at
+        message = SpectrumMessage(
+            identifier=identifier,
+            spectrum=[round(value, 4) for value in normalize(power_dbfs).tolist()],
+            fft_size=self._settings.fft_size,
+            sample_rate=plain_number(anchor.sample_rate_hz),
+            center_frequency=plain_number(anchor.center_frequency_hz),
+            timestamp=self._reader.clock.timestamp_of(end),
+            status="available",
+            dbfs_min=DBFS_MIN,
+            dbfs_max=DBFS_MAX,
+        )
+        self._put(keys.spectrum(identifier), message.to_json(), keys.SPECTRUM_TTL_S)
+
+    def _note_lock(self, power_dbfs: NDArray[np.float32], anchor: Anchor) -> None:
+        """Measure the strongest signal that is not the front end's DC spike."""
+        n_bins = len(power_dbfs)
+        searched = power_dbfs.copy()
+        searched[n_bins // 2 - 4 : n_bins // 2 + 5] = FLOOR_DBFS
+        offset_hz = (int(np.argmax(searched)) - n_bins // 2) * anchor.sample_rate_hz / n_bins
+        self.snr_db = channel_snr_db(searched, anchor.sample_rate_hz, offset_hz, LOCK_BANDWIDTH_HZ)
+        if self.snr_db < self._settings.locked_snr_db:
+            self.locked_since_s = None
+        elif self.locked_since_s is None:
+            self.locked_since_s = time.monotonic()
+
+    def _publish_samples(self, ring: RingBuffer, anchor: Anchor, iq: NDArray[np.complex64]) -> None:
+        first_sample = anchor.first_sample + ring.total_read - anchor.position
+        block = IqBlock(
+            iq=iq,
+            sample_rate_hz=anchor.sample_rate_hz,
+            center_frequency_hz=anchor.center_frequency_hz,
+            first_sample=first_sample,
+            timestamp=self._reader.clock.timestamp_of(first_sample),
+            config_epoch=anchor.config_epoch,
+        )
+        payload = encode_samples(block, self._settings.id, self.sequence)
+        n_samples = len(iq)
+        ring.release(n_samples)
+        self._looked_at -= n_samples
+        self.sequence += 1
+        self._put(keys.samples(self._settings.id), payload, None)
+        self.last_published_s = time.monotonic()

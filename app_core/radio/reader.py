@@ -1,0 +1,181 @@
+"""The thread that owns a device: device to ring, and nothing else.
+
+It never waits for anything but the device. A device that fails is closed and opened again, for ever, with growing
+pauses; what was lost meanwhile is estimated by the clock and shows as a jump of ``first_sample``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_core.base.errors import DeviceError
+from app_core.base.lifecycle import Backoff, Worker
+from app_core.base.telemetry import RateLimitedLog
+from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tuning, read_size
+from app_core.radio.ring_buffer import RingBuffer
+
+log = logging.getLogger(__name__)
+_limited_log = RateLimitedLog(log, interval_s=10.0)
+
+READ_TIMEOUT_S = 0.1
+"""Longest wait for the device in one read, as the seed sets it. [seconds]"""
+
+
+class CaptureClock:
+    """UTC time of any sample of a stream, steady against the jitter of single reads.
+
+    The device's crystal and the host's clock differ, so the offset between sample count and UTC follows the reads
+    slowly; a step of the host's clock is taken over at once.
+    """
+
+    _STEP_S = 1.0
+    _FOLLOW = 0.01
+
+    def __init__(self, sample_rate_hz: float) -> None:
+        self._sample_rate_hz = sample_rate_hz
+        self._offset_s: float | None = None
+
+    def note(self, first_sample: int, timestamp: float) -> None:
+        """Take in one read: its first sample's index and capture time. [UTC seconds]"""
+        measured_s = timestamp - first_sample / self._sample_rate_hz
+        if self._offset_s is None or abs(measured_s - self._offset_s) > self._STEP_S:
+            self._offset_s = measured_s
+        else:
+            self._offset_s += (measured_s - self._offset_s) * self._FOLLOW
+
+    def timestamp_of(self, sample: int) -> float:
+        """Give the capture time of a sample. [UTC seconds]"""
+        return (time.time() if self._offset_s is None else self._offset_s) + sample / self._sample_rate_hz
+
+
+class Reader(Worker):
+    """Read one receiver into a ring.
+
+    Parameters
+    ----------
+    settings
+        The receiver's table.
+    receiver
+        The device; used by this thread alone.
+
+    Attributes
+    ----------
+    ring
+        None until the device was opened for the first time.
+    clock
+        Belongs to the ring.
+    tuning
+        How the device is tuned; None while it is closed.
+    """
+
+    def __init__(self, settings: ReceiverSettings, receiver: Receiver) -> None:
+        super().__init__(f"Reader-{settings.id}")
+        self._settings = settings
+        self._receiver = receiver
+        self.ring: RingBuffer | None = None
+        self.clock = CaptureClock(1.0)
+        self.tuning: Tuning | None = None
+        self.ended = False
+        self.lost_samples = 0
+        self.timeout_count = 0
+        self.reopen_count = 0
+        self.last_error = ""
+        self.last_sample_s: float | None = None
+        self._next_sample = 0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Open, read, close; again after a failure."""
+        backoff = Backoff(0.2, 5.0)
+        while not stopping.is_set() and not self.ended:
+            try:
+                tuning = self._receiver.open()
+                self._begin(tuning)
+                log.info(
+                    "receiver %s runs at %.0f S/s, %.4f MHz",
+                    self._settings.id,
+                    tuning.sample_rate_hz,
+                    tuning.center_frequency_hz / 1e6,
+                )
+                backoff.reset()
+                self._capture(tuning, stopping)
+            except DeviceError as error:
+                if str(error) != self.last_error:
+                    log.warning("receiver %s: %s", self._settings.id, error)
+                self.last_error = str(error)
+            finally:
+                self._receiver.close()
+                self.tuning = None
+            if not stopping.is_set() and not self.ended:
+                self.reopen_count += 1
+                stopping.wait(backoff.next_wait_s())
+        # A recording that has come to its end is no failure: the thread stays, so that nobody restarts it.
+        stopping.wait()
+
+    def _begin(self, tuning: Tuning) -> None:
+        """Prepare the ring, and say in it that a new run of samples begins."""
+        wanted = int(tuning.sample_rate_hz * self._settings.ring_seconds)
+        if self.ring is None or self.clock._sample_rate_hz != tuning.sample_rate_hz:
+            self.ring = RingBuffer(
+                max(wanted, 4 * self._settings.samples_per_message),
+                min_size=self._settings.ring_min_samples,
+                max_size=self._settings.ring_max_samples,
+            )
+            self.clock = CaptureClock(tuning.sample_rate_hz)
+        if self.last_sample_s is not None:
+            away = int((time.monotonic() - self.last_sample_s) * tuning.sample_rate_hz)
+            self._next_sample += away
+            self.lost_samples += away
+        self._mark(self.ring, tuning, time.time_ns())
+        self.tuning = tuning
+        self.last_error = ""
+
+    def _mark(self, ring: RingBuffer, tuning: Tuning, config_epoch: int) -> None:
+        self._epoch = config_epoch
+        ring.mark(
+            first_sample=self._next_sample,
+            config_epoch=config_epoch,
+            sample_rate_hz=tuning.sample_rate_hz,
+            center_frequency_hz=tuning.center_frequency_hz,
+        )
+
+    def _capture(self, tuning: Tuning, stopping: threading.Event) -> None:
+        ring = self.ring
+        if ring is None:
+            return
+        n_samples = min(read_size(tuning.sample_rate_hz), ring.size // 4)
+        spare = np.empty(n_samples, dtype=np.complex64)
+        while not stopping.is_set():
+            room = ring.write_view(n_samples)
+            in_place = len(room) == n_samples
+            reading = self._receiver.read_into(room if in_place else spare, READ_TIMEOUT_S)
+            if reading.ended:
+                self.ended = True
+                return
+            self._take(ring, tuning, reading, None if in_place else spare)
+
+    def _take(self, ring: RingBuffer, tuning: Tuning, reading: Reading, spare: NDArray[np.complex64] | None) -> None:
+        if reading.lost_samples:
+            self.lost_samples += reading.lost_samples
+            self._next_sample += reading.lost_samples
+            self._mark(ring, tuning, self._epoch)
+        if reading.n_samples == 0:
+            self.timeout_count += 1
+            return
+        self.clock.note(self._next_sample, reading.timestamp)
+        self.last_sample_s = time.monotonic()
+        self._next_sample += reading.n_samples
+        if spare is None:
+            ring.commit_write(reading.n_samples)
+            return
+        dropped = reading.n_samples - ring.write(spare[: reading.n_samples])
+        if dropped:
+            _limited_log.warning(
+                "overflow", "Ring buffer overflow on %s: %d samples dropped", self._settings.id, dropped
+            )
+            self.lost_samples += dropped
+            self._mark(ring, tuning, self._epoch)

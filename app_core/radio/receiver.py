@@ -1,0 +1,140 @@
+"""What every source of IQ is to the reader thread, and how a receiver is described in ``station.toml``.
+
+A receiver is opened, read and closed by one thread, the reader. It fills memory that it is given, and says what was
+lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app_core.base.errors import ConfigError, WireError
+from app_core.bridge.keys import check_identifier
+
+
+def _identifier(value: str) -> str:
+    try:
+        return check_identifier(value)
+    except WireError as error:
+        raise ValueError(str(error)) from error
+
+
+class ReceiverSettings(BaseModel):
+    """What all receivers have in common: one ``[[receivers]]`` table of ``station.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, AfterValidator(_identifier)]
+    samples_per_message: Annotated[int, Field(ge=1024, le=1_048_576)] = 32_768
+    ring_seconds: Annotated[float, Field(gt=0.0, le=60.0)] = 1.0
+    ring_min_samples: Annotated[int, Field(ge=4096)] = 262_144
+    ring_max_samples: Annotated[int, Field(ge=4096)] = 4_194_304
+    fft_size: Annotated[int, Field(ge=64, le=65_536)] = 2048
+    spectrum_rows_per_second: Annotated[float, Field(ge=10.0, le=100.0)] = 12.0
+    locked_snr_db: float = 6.0
+
+
+class ReplaySettings(ReceiverSettings):
+    """A recording played as if it came off the air: SigMF, or raw samples with rate and frequency given."""
+
+    driver: Literal["replay"]
+    path: Path
+    iq_format: Literal["cf32", "cs16", "cu8"] | None = None
+    sample_rate_hz: Annotated[float, Field(gt=0.0)] | None = None
+    center_frequency_hz: Annotated[float, Field(ge=0.0)] | None = None
+    loop: bool = True
+    realtime: bool = True
+
+
+class RtlTcpSettings(ReceiverSettings):
+    """A dongle behind an ``rtl_tcp`` server."""
+
+    driver: Literal["rtl_tcp"]
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1234
+    sample_rate_hz: Annotated[int, Field(gt=0, lt=2**32)] = 250_000
+    center_frequency_hz: Annotated[int, Field(ge=0, lt=2**32)] = 162_487_500
+    gain_db: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+    frequency_correction_ppm: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+
+AnyReceiverSettings = Annotated[ReplaySettings | RtlTcpSettings, Field(discriminator="driver")]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How an open receiver is tuned. [samples per second, Hz]"""
+
+    sample_rate_hz: float
+    center_frequency_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one read gave.
+
+    Attributes
+    ----------
+    n_samples
+        Samples written to the start of the memory given; 0 after a timeout.
+    lost_samples
+        Samples that the device lost right before them.
+    timestamp
+        Capture time of the first of them. [UTC seconds]
+    ended
+        The receiver has no more samples, ever: a recording played once.
+    """
+
+    n_samples: int
+    timestamp: float
+    lost_samples: int = 0
+    ended: bool = False
+
+
+class Receiver(Protocol):
+    """A source of IQ. All calls come from one thread."""
+
+    def open(self) -> Tuning:
+        """Open the device and give how it is tuned.
+
+        Raises
+        ------
+        DeviceError
+            If it is not there, or refuses; it will be tried again.
+        ConfigError
+            If trying again cannot help.
+        """
+        ...
+
+    def read_into(self, iq: NDArray[np.complex64], timeout_s: float) -> Reading:
+        """Fill `iq`, complex64 of shape (n,), from its start, waiting no longer than `timeout_s`.
+
+        Raises
+        ------
+        DeviceError
+            If the device failed or is gone; it shall then be closed and opened again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the device; harmless when it is not open."""
+        ...
+
+
+def read_size(sample_rate_hz: float) -> int:
+    """Give the samples to ask for in one read: 50 ms, at least 1024, whole pages' worth.
+
+    Raises
+    ------
+    ConfigError
+        If the rate is not above zero.
+    """
+    if not sample_rate_hz > 0:
+        raise ConfigError(f"sample_rate_hz must be above zero, not {sample_rate_hz}")
+    return max(1024, round(sample_rate_hz * 0.05))

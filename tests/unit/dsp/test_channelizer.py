@@ -1,0 +1,147 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from app_core.dsp.channelizer import Channelizer, ChannelSpec
+from tests.support.signals import complex_noise, complex_tone, tone_amplitude
+
+# The last one fits no FFT pair, so a resampler follows.
+RATES = [24e3, 240e3, 250e3, 256e3, 912e3, 1.024e6, 2.4e6, 2.5e6, 2_083_334.0]
+
+
+def nfm(offset_hz: float) -> ChannelSpec:
+    return ChannelSpec(offset_hz, 16_000.0, 24_000.0)
+
+
+def run(channelizer: Channelizer, iq: NDArray[np.complex64], *cuts: int) -> list[NDArray[np.complex64]]:
+    parts = [channelizer.push(iq[a:b]) for a, b in pairwise([0, *sorted(cuts), iq.shape[0]])]
+    parts.append(channelizer.flush())
+    return [np.concatenate(channel) for channel in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("rate_hz", RATES)
+@pytest.mark.parametrize("share", [0.0, 0.3, -0.4321])
+def test_a_tone_keeps_its_amplitude_frequency_and_phase(rate_hz: float, share: float) -> None:
+    offset_hz = share * (rate_hz - 16_000.0)
+    n = int(0.2 * rate_hz)
+    for baseband_hz in (0.0, 3000.0, -7900.0):
+        (got,) = run(Channelizer(rate_hz, [nfm(offset_hz)]), complex_tone(offset_hz + baseband_hz, rate_hz, n))
+        wanted = complex_tone(baseband_hz, 24_000.0, got.shape[0])
+        np.testing.assert_allclose(got[60:-60], wanted[60:-60], atol=3e-4)
+
+
+@pytest.mark.parametrize("rate_hz", RATES)
+@pytest.mark.parametrize("n", [1, 5000, 123_457])
+def test_output_count_is_exact(rate_hz: float, n: int) -> None:
+    (got,) = run(Channelizer(rate_hz, [nfm(0.0)]), np.zeros(n, np.complex64))
+    assert got.shape[0] == -(-n * 24_000 // int(rate_hz))
+
+
+@pytest.mark.parametrize("rate_hz", RATES[1:])
+@pytest.mark.parametrize("offset_hz", [0.0, 25_000.0, -75_000.0, 12_345.678])
+def test_the_adjacent_channel_is_70_db_down(rate_hz: float, offset_hz: float) -> None:
+    channelizer = Channelizer(rate_hz, [nfm(offset_hz)])
+    n = int(0.1 * rate_hz)
+    for side in (-1, 1):
+        for baseband_hz in (-8000.0, -2000.0, 0.0, 5000.0, 8000.0):
+            tone_hz = offset_hz + side * 25_000.0 + baseband_hz
+            if abs(tone_hz) > rate_hz / 2.0:
+                continue
+            (got,) = run(channelizer, complex_tone(tone_hz, rate_hz, n))
+            assert np.abs(got[60:-60]).max() < 10.0 ** (-70.0 / 20.0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rate_hz=st.sampled_from([250e3, 1.024e6, 2_083_334.0]), cuts=st.lists(st.integers(0, 30_000), max_size=12))
+def test_cutting_the_input_changes_nothing(rate_hz: float, cuts: list[int]) -> None:
+    specs = [nfm(25_000.0), nfm(-31_234.5), ChannelSpec(0.0, 30_000.0, 48_000.0)]
+    iq = complex_noise(30_000, 0.1, seed=4)
+    wanted = run(Channelizer(rate_hz, specs), iq)
+    got = run(Channelizer(rate_hz, specs), iq, *cuts)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_block_larger_than_a_batch_is_the_same_as_many_small_ones() -> None:
+    iq = complex_noise(700_000, 0.1, seed=5)
+    wanted = run(Channelizer(250e3, [nfm(10_000.0)]), iq, *range(10_000, 700_000, 10_000))
+    np.testing.assert_allclose(run(Channelizer(250e3, [nfm(10_000.0)]), iq), wanted, atol=1e-6)
+
+
+def test_channels_side_by_side_do_not_disturb_each_other() -> None:
+    offsets_hz = [-75e3 + 25e3 * i for i in range(7)]
+    iq = complex_noise(50_000, 0.1, seed=6)
+    together = run(Channelizer(250e3, [nfm(offset) for offset in offsets_hz]), iq)
+    for offset_hz, got in zip(offsets_hz, together, strict=True):
+        (alone,) = run(Channelizer(250e3, [nfm(offset_hz)]), iq)
+        np.testing.assert_allclose(got, alone, atol=1e-6)
+
+
+def test_noise_power_is_scaled_by_the_bandwidth() -> None:
+    (got,) = run(Channelizer(250e3, [nfm(40_000.0)]), complex_noise(500_000, 1.0, seed=7))
+    # The filter's half-amplitude points lie at ±10 kHz.
+    assert np.mean(np.abs(got) ** 2) == pytest.approx(20_000 / 250_000, rel=0.1)
+
+
+def test_channels_of_different_rates_come_out_at_their_rates() -> None:
+    specs = [nfm(0.0), ChannelSpec(50_000.0, 20_000.0, 40_000.0), ChannelSpec(-30_000.0, 100_000.0, 125_000.0)]
+    n = 100_000
+    outputs = run(Channelizer(250e3, specs), complex_tone(-30_000.0 + 40_000.0, 250e3, n, 0.5))
+    assert [o.shape[0] for o in outputs] == [9600, 16_000, 50_000]
+    assert tone_amplitude(outputs[2], 40_000.0, 125_000.0) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_phase_is_exact_after_a_year() -> None:
+    rate_hz, offset_hz = 250e3, 12_345.678
+    channelizer = Channelizer(rate_hz, [nfm(offset_hz)])
+    hop = channelizer._plan.hop
+    frames = int(365.25 * 86_400 * rate_hz) // hop
+    channelizer._frame = frames
+    start = frames * hop
+    cycles = (start * 12_345_678 % 250_000_000) / 250_000_000
+    iq = complex_tone(offset_hz, rate_hz, 20_000) * np.exp(2j * np.pi * cycles)
+    (got,) = channelizer.push(iq.astype(np.complex64))
+    np.testing.assert_allclose(got[60:], 1.0, atol=3e-4)
+
+
+def test_reset_forgets_the_past() -> None:
+    iq = complex_noise(20_000, 0.1, seed=8)
+    channelizer = Channelizer(250e3, [nfm(12_345.0)])
+    (first,) = channelizer.push(iq)
+    channelizer.reset()
+    (again,) = channelizer.push(iq)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_every_output_comes_within_the_stated_latency() -> None:
+    for rate_hz in (250e3, 2_083_334.0):
+        channelizer = Channelizer(rate_hz, [nfm(0.0)])
+        fed = came = 0
+        for _ in range(200):
+            (got,) = channelizer.push(np.zeros(997, np.complex64))
+            fed, came = fed + 997, came + got.shape[0]
+            assert came >= (fed - channelizer.latency) * 24_000 / rate_hz
+
+
+def test_no_channels_and_no_samples_are_legal() -> None:
+    assert Channelizer(250e3, []).push(np.zeros(10_000, np.complex64)) == []
+    (got,) = Channelizer(250e3, [nfm(0.0)]).push(np.zeros(0, np.complex64))
+    assert got.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ChannelSpec(0.0, 16_000.0, 300_000.0),
+        ChannelSpec(0.0, 0.0, 24_000.0),
+        ChannelSpec(0.0, 20_000.0, 24_000.0),
+        ChannelSpec(120_000.0, 16_000.0, 24_000.0),
+    ],
+)
+def test_a_channel_that_cannot_be_is_refused(spec: ChannelSpec) -> None:
+    with pytest.raises(ValueError, match=r"rate|capture"):
+        Channelizer(250e3, [spec])
