@@ -61,7 +61,8 @@ def as_text(figure: Figure) -> str:
     peer = "-" if figure.peer is None else f"{figure.peer:.4g}"
     ratio = "-" if figure.ratio is None else f"{figure.ratio:.3g}x"
     verdict = "met" if figure.met else "NOT MET"
-    return f"{figure.name:<58} ours {figure.ours:<9.4g} peer {peer:<9} ratio {ratio:<7} target {figure.target:<9} {verdict}"
+    columns = f"ours {figure.ours:<9.4g} peer {peer:<9} ratio {ratio:<7} target {figure.target:<9}"
+    return f"{figure.name:<56} {columns} {verdict}"
 
 
 def machine() -> str:

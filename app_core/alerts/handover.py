@@ -54,6 +54,7 @@ class Handover(Worker):
         self._deliver = deliver
         self._backoff = Backoff(first_wait_s, longest_wait_s)
         self._woken = threading.Event()
+        self._refused: set[str] = set()
 
     def wake(self) -> None:
         """Say that there is something new in the spool."""
@@ -77,18 +78,11 @@ class Handover(Worker):
             # In this order: a stop between the two is either seen here or wakes the wait below.
             self._woken.clear()
             is_last_round = stopping.is_set()
-            wait_s: float | None = None
-            if self._hand_over():
-                self._backoff.reset()
-            else:
-                wait_s = self._backoff.next_wait_s()
+            wait_s = None if self._hand_over() else self._backoff.next_wait_s()
             if is_last_round:
                 return
-            if wait_s is None:
-                self._woken.wait()
-            else:
-                # A new alert does not cut the wait short: the taker was away a moment ago.
-                stopping.wait(wait_s)
+            # A new alert cuts the wait short: it is worth a try at once, whatever happened to the last one.
+            self._woken.wait(wait_s)
 
     def _hand_over(self) -> bool:
         """Offer every entry once, and return whether nothing failed."""
@@ -102,13 +96,19 @@ class Handover(Worker):
                 return False
             except Exception as error:
                 # The taker is the user's callback, or a database; what it refuses it may take later.
-                log.exception("%s: alert %s was refused", self.name, alert_id)
+                if alert_id not in self._refused:
+                    self._refused.add(alert_id)
+                    log.exception("%s: alert %s was refused and will be offered again", self.name, alert_id)
                 self._note(error)
                 has_failed = True
-        if not has_failed and self.last_error:
+        if has_failed:
+            return False
+        self._refused.clear()
+        self._backoff.reset()
+        if self.last_error:
             log.info("%s: everything is handed over", self.name)
             self.last_error = ""
-        return not has_failed
+        return True
 
     def _note(self, error: Exception) -> None:
         self.failures += 1

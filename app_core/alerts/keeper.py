@@ -64,7 +64,7 @@ class KeeperSettings(BaseModel):
     recordings_max_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
     recordings_max_days: Annotated[float, Field(gt=0)] = 90.0
     retry_first_s: Annotated[float, Field(gt=0)] = 0.5
-    retry_longest_s: Annotated[float, Field(gt=0)] = 60.0
+    retry_longest_s: Annotated[float, Field(gt=0)] = 15.0
 
 
 class AlertKeeper(Worker):
@@ -125,7 +125,8 @@ class AlertKeeper(Worker):
         self._lock_file: IO[bytes] | None = None
         self._next_housekeeping_s = float("-inf")
         self._intake = Intake(settings.pcm_queue_s, settings.event_queue)
-        self._busy = False
+        # Until the first round is done, which takes up what an earlier process left.
+        self._busy = True
         self._new_alerts = 0
         self._merged_hearings = 0
         self._failed_items = 0
@@ -259,7 +260,6 @@ class AlertKeeper(Worker):
         self._busy = True
         while (item := self._intake.take()) is not None:
             self._isolated(partial(self._take, item))
-        self._busy = False
         monotonic_s = self._monotonic()
         for channel_id, audio in list(self._channels.items()):
             if audio.is_over(monotonic_s, self.settings.longest_message_s, self.settings.lost_after_s):
@@ -269,6 +269,7 @@ class AlertKeeper(Worker):
             self._spool.write_unsaved()
             open_ids = frozenset(a.message.alert_id for a in self._channels.values() if a.message is not None)
             self._spool.forget_expired(monotonic_s, open_ids)
+        self._busy = False
 
     def _isolated(self, work: Callable[[], None]) -> None:
         """Do something that may fail without ending the thread: the next alert is another one."""

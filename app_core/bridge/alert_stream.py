@@ -43,7 +43,7 @@ class AlertTail:
 
     def __init__(self, link: RedisLink, *, from_start: bool = True) -> None:
         self._link = link
-        self._last_id: bytes | str = "0-0" if from_start else "$"
+        self._last_id: bytes | str | None = "0-0" if from_start else None
 
     def read(self, timeout_s: float) -> list[bytes]:
         """Give the JSON of new entries, waiting for the first no longer than `timeout_s`.
@@ -54,8 +54,16 @@ class AlertTail:
             If Redis cannot be reached; the next call goes on where the last one ended.
         """
 
+        def newest(client: redis.Redis) -> Any:
+            return client.xrevrange(keys.ALERTS, count=1)
+
+        if self._last_id is None:
+            entries = self._link.call(newest)
+            self._last_id = entries[0][0] if entries else "0-0"
+        last_id = self._last_id
+
         def take(client: redis.Redis) -> Any:
-            return client.xread({keys.ALERTS: self._last_id}, count=100, block=max(1, int(timeout_s * 1000)))
+            return client.xread({keys.ALERTS: last_id}, count=100, block=max(1, int(timeout_s * 1000)))
 
         alerts: list[bytes] = []
         for _, entries in self._link.call(take) or []:

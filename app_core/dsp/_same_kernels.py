@@ -132,7 +132,7 @@ def tone_balance_model(samples: F32, mixer: F32, n_out: int) -> F32:
 
 @njit(cache=True, nogil=True)
 def search_start(
-    balance: F32, byte_offsets: I64, bit_offsets: I64, preamble: F32, words: F32, n_out: int
+    balance: F32, byte_offsets: I64, bit_offsets: I64, preamble: F32, words: F32, least: float, n_out: int
 ) -> tuple[F32, I64, I64]:
     """Compare every position with preamble + start word, at every clock, and keep the best.
 
@@ -148,13 +148,16 @@ def search_start(
         Shape (8,): weights of a preamble byte's bits.
     words
         Shape (n_words, 32): weights of the words' bits.
+    least
+        Sums below this are not wanted: a clock at which no position can reach it is passed over.
     n_out
         Number of positions.
 
     Returns
     -------
     score, clock, word
-        Shape (n_out,) each: the best weighted sum, and the clock and word that gave it.
+        Shape (n_out,) each: the best weighted sum, and the clock and word that gave it; where it is below `least`,
+        only that is certain.
     """
     n_clocks = byte_offsets.shape[0]
     best = np.full(n_out, -np.float32(1e9), np.float32)
@@ -179,6 +182,11 @@ def search_start(
             shift = byte_offsets[c, j]
             for i in range(n_out):
                 total[i] += byte_score[i + shift]
+        highest = np.float32(-1e9)
+        for i in range(n_out):
+            highest = max(highest, total[i])
+        if highest + 32.0 < least:
+            continue
         for w in range(words.shape[0]):
             word_score[:] = total
             for j in range(32):
@@ -196,9 +204,9 @@ def search_start(
 
 
 def search_start_model(
-    balance: F32, byte_offsets: I64, bit_offsets: I64, preamble: F32, words: F32, n_out: int
+    balance: F32, byte_offsets: I64, bit_offsets: I64, preamble: F32, words: F32, least: float, n_out: int
 ) -> tuple[F32, I64, I64]:
-    """Plain-numpy model of `search_start`."""
+    """Plain-numpy model of `search_start`, for a `least` that passes nothing over."""
     position = np.arange(n_out)[:, None]
     scores = []
     for bytes_at, bits_at in zip(byte_offsets, bit_offsets, strict=True):
@@ -275,3 +283,61 @@ def correlate_bits_model(samples: F32, start: float, samples_per_bit: float, cyc
     values = np.append(samples, np.zeros(int(samples_per_bit) + 2, np.float32))[index] * weight / samples_per_bit
     phase = 2.0 * np.pi * (index[..., None] + 0.5 - start) / samples_per_bit * cycles
     return (values[..., None] * np.exp(-1j * phase)).sum(axis=1)
+
+
+@njit(cache=True, nogil=True)
+def coherent_power(correlation: C128, use: I64, phase: F64, first: float, step: float, n_out: int) -> F64:
+    """Add up bits coherently, for each of several errors of the tones.
+
+    Parameters
+    ----------
+    correlation
+        Shape (n_sets, n_bits, >= 2): mark and space.
+    use
+        Shape (n_bits,): 0 takes mark, 1 takes space, anything else leaves the bit out.
+    phase
+        Shape (n_bits,): cycles that the carrier has run.
+    first, step
+        The relative errors that are tried: ``first + i * step``.
+    n_out
+        Number of errors.
+
+    Returns
+    -------
+    power
+        Shape (n_sets, n_out): for each tone the power of the sum over the number of bits, the tones added.
+    """
+    n_sets, n_bits = correlation.shape[0], correlation.shape[1]
+    total = np.zeros((2, n_sets, n_out), np.complex128)
+    count = np.zeros(2)
+    for k in range(n_bits):
+        tone = use[k]
+        if tone != 0 and tone != 1:
+            continue
+        count[tone] += 1.0
+        angle = -2.0 * np.pi * phase[k] * step
+        turn = complex(np.cos(angle), np.sin(angle))
+        angle = -2.0 * np.pi * phase[k] * first
+        begin = complex(np.cos(angle), np.sin(angle))
+        for s in range(n_sets):
+            value = correlation[s, k, tone] * begin
+            for i in range(n_out):
+                total[tone, s, i] += value
+                value *= turn
+    power = np.zeros((n_sets, n_out))
+    for tone in range(2):
+        for s in range(n_sets):
+            for i in range(n_out):
+                z = total[tone, s, i]
+                power[s, i] += (z.real * z.real + z.imag * z.imag) / max(count[tone], 1.0)
+    return power
+
+
+def coherent_power_model(correlation: C128, use: I64, phase: F64, first: float, step: float, n_out: int) -> F64:
+    """Plain-numpy model of `coherent_power`."""
+    turn = np.exp(-2j * np.pi * phase[:, None] * (first + step * np.arange(n_out)))
+    power = np.zeros((correlation.shape[0], n_out))
+    for tone in range(2):
+        here = use == tone
+        power += np.abs((correlation[:, here, tone, None] * turn[here]).sum(axis=1)) ** 2 / max(here.sum(), 1)
+    return power

@@ -104,10 +104,8 @@ class Resampler(Generic[SampleT]):
         resampled = np.zeros(n_out, dtype=self._dtype)
         self._kernel(pending, self._table, self._up, self._down, self._phase, resampled)
         used, self._phase = divmod(self._phase + n_out * self._down, self._up)
-        # A ratio far below 1 may step past the samples at hand; the phase then holds the rest of the step.
-        kept = min(used, pending.shape[0])
-        self._phase += (used - kept) * self._up
-        self._pending = pending[kept:].copy()
+        # A window is over five steps long, since its filter fits under the output rate: `used` lies inside `pending`.
+        self._pending = pending[used:].copy()
         self._n_out += n_out
         return resampled
 

@@ -20,7 +20,8 @@ from app_core.eas.header import SameHeader, parse_header
 from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS
 
 _ROUNDS = 3
-_MAX_ERROR = 1e-3
+_MAX_ERROR_EARLY = 3e-5  # while more bursts may come, waiting costs little
+_MAX_ERROR = 2e-4
 _MAX_MISFIT = 0.02
 _MAX_CONTRADICTION = 12.0
 
@@ -43,8 +44,8 @@ class Verdict:
         Largest evidence of one bit against it. [nats]
     snr_db
         Mean Eb/N0 of the bursts. [dB]
-    header
-        The header, if it is accepted.
+    sound
+        The header is well-formed and its evidence behaves as it should.
     """
 
     reading: Reading
@@ -52,7 +53,13 @@ class Verdict:
     misfit: float
     contradiction: float
     snr_db: float
-    header: SameHeader | None
+    sound: bool
+
+    def header(self, *, early: bool) -> SameHeader | None:
+        """The header, if it is certain enough to be given: more is asked `early`, while other bursts may come."""
+        if self.sound and self.error_probability < (_MAX_ERROR_EARLY if early else _MAX_ERROR):
+            return parse_header(self.reading.text)
+        return None
 
 
 def _sum(evidences: list[Evidence], scale: float = 1.0) -> NDArray[np.float64]:
@@ -87,42 +94,38 @@ def assemble(bursts: list[Burst], gaps: Gaps) -> Verdict:
         Spans of lost samples.
     """
     evidences = [noncoherent_evidence(burst) for burst in bursts]
-    reading = read_header(_sum(evidences))
+    total = _sum(evidences)
+    reading = read_header(total)
     preamble = KNOWN_BITS[0][:N_PREAMBLE_BITS]
+    settled = False
     for turn in range(_ROUNDS):
         bits = np.concatenate([preamble, reading.bits])
         if turn == 0:
             for burst in bursts:
                 burst.refine_clock(bits, gaps)
         evidences = [coherent_evidence(burst, bits) for burst in bursts]
-        previous, reading = reading, read_header(_sum(evidences))
-        if reading.text == previous.text:
+        total = _sum(evidences, 1.0 / (1.0 + (len(bursts) - 1) * _repetition(evidences)))
+        previous, reading = reading, read_header(total)
+        settled = reading.text == previous.text
+        if settled:
             break
-    scale = 1.0 / (1.0 + (len(bursts) - 1) * _repetition(evidences))
-    return _judge(reading, evidences, scale)
+    return _judge(reading, total, evidences, settled=settled)
 
 
-def _judge(reading: Reading, evidences: list[Evidence], scale: float) -> Verdict:
-    total = _sum(evidences, scale)
-    final = read_header(total)
-    ratio = (total[: len(final.bits), 1] - total[: len(final.bits), 0]).reshape(-1, 8)[:, :7]
-    agreeing = np.where(final.bits.reshape(-1, 8)[:, :7] == 1, ratio, -ratio)
+def _judge(reading: Reading, total: NDArray[np.float64], evidences: list[Evidence], *, settled: bool) -> Verdict:
+    ratio = (total[: len(reading.bits), 1] - total[: len(reading.bits), 0]).reshape(-1, 8)[:, :7]
+    agreeing = np.where(reading.bits.reshape(-1, 8)[:, :7] == 1, ratio, -ratio)
     against = np.maximum(-agreeing, 0.0)
     misfit = float(against.sum() / max(float(np.abs(agreeing).sum()), 1e-9))
     contradiction = float(against.max())
     snr_db = 10.0 * float(np.log10(np.mean([10.0 ** (e.snr_db / 10.0) for e in evidences])))
-    header = None
-    if (
-        final.text == reading.text
-        and final.error_probability < _MAX_ERROR
-        and misfit < _MAX_MISFIT
-        and contradiction < _MAX_CONTRADICTION
-    ):
+    sound = settled and misfit < _MAX_MISFIT and contradiction < _MAX_CONTRADICTION
+    if sound:
         try:
-            header = parse_header(final.text)
+            parse_header(reading.text)
         except WireError:
-            header = None
-    return Verdict(final, final.error_probability, misfit, contradiction, snr_db, header)
+            sound = False
+    return Verdict(reading, reading.error_probability, misfit, contradiction, snr_db, sound)
 
 
 def agreement(burst: Burst, bits: NDArray[np.int8]) -> float:

@@ -26,6 +26,7 @@ _SEARCH_DELAY = 0.8 * _SECOND
 _SHORTEST_HEADER_BITS = N_PREAMBLE_BITS + 8 * 40
 _MAX_TRIES = 3  # assemblies of one burst before its longest possible end
 _ALIKE = 0.8
+_SETTLING_S = 2  # after this the stages have seen all of the stream's end
 _MAX_ZEROS_S = 20.0  # longer losses than this cannot matter: nothing is pending any more
 
 
@@ -112,8 +113,17 @@ class SameDecoder:
 
     def finish(self) -> list[SameEvent]:
         """Say that the stream has ended, and give what was pending. Samples pushed later start afresh."""
-        events = self.skip(self._max_zeros)
+        events: list[SameEvent] = []
+        seconds = 0
+        while seconds < _MAX_ZEROS_S and (seconds < _SETTLING_S or self._pending()):
+            events += self.skip(int(self._rate_hz))
+            seconds += 1
+        self._skipped = self._max_zeros + 1
         return events
+
+    def _pending(self) -> bool:
+        undecided = self._group is not None and not self._group.accepted
+        return undecided or self._open is not None or self._search.pending
 
     def _feed(self, pcm: NDArray[np.float32]) -> list[SameEvent]:
         events: list[SameEvent] = []
@@ -185,8 +195,11 @@ class SameDecoder:
             ):
                 self._tries += 1
                 self._try_burst(events, final=False)
-        elif self._group is not None and now > self._group.window() + _SEARCH_DELAY:
-            self._close_group(events)
+        elif self._group is not None:
+            if now > self._group.last_end + _LONGEST_PAUSE + _SEARCH_DELAY:
+                self._decide(self._group, events, early=False)
+            if now > self._group.window() + _SEARCH_DELAY:
+                self._close_group(events)
 
     def _close_burst(self, limit: float, events: list[SameEvent]) -> None:
         if self._open is not None:
@@ -207,7 +220,7 @@ class SameDecoder:
         if group is not None and not self._belongs(group, burst):
             if not final:
                 alone = assemble([burst], self._gaps)
-                if alone.header is None:
+                if alone.header(early=True) is None:
                     return
             self._close_group(events)
             group = None
@@ -218,22 +231,30 @@ class SameDecoder:
             self._join(group, burst, events)
             return
         verdict = assemble([*group.bursts, burst], self._gaps)
-        if verdict.header is None and not final:
+        early = len(group.bursts) < 2
+        if verdict.header(early=early) is None and not final:
             return
         group.verdict = verdict
-        group.accepted = verdict.header is not None
         self._join(group, burst, events)
-        if verdict.header is not None:
-            events.append(
-                HeaderDecoded(
-                    header=verdict.header,
-                    start_sample=self._place(group.first_start),
-                    end_sample=self._place(group.last_end),
-                    bursts=len(group.bursts),
-                    error_probability=verdict.error_probability,
-                    snr_db=verdict.snr_db,
-                )
+        self._decide(group, events, early=early)
+
+    def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
+        """Give the group's header if it is certain enough."""
+        assert group.verdict is not None  # noqa: S101
+        header = group.verdict.header(early=early)
+        if group.accepted or header is None:
+            return
+        group.accepted = True
+        events.append(
+            HeaderDecoded(
+                header=header,
+                start_sample=self._place(group.first_start),
+                end_sample=self._place(group.last_end),
+                bursts=len(group.bursts),
+                error_probability=group.verdict.error_probability,
+                snr_db=group.verdict.snr_db,
             )
+        )
 
     def _belongs(self, group: _Group, burst: Burst) -> bool:
         if group.verdict is None:
@@ -256,7 +277,10 @@ class SameDecoder:
 
     def _close_group(self, events: list[SameEvent]) -> None:
         group, self._group = self._group, None
-        if group is None or group.accepted or group.verdict is None:
+        if group is None or group.verdict is None:
+            return
+        self._decide(group, events, early=False)
+        if group.accepted:
             return
         events.append(
             HeaderUnverified(

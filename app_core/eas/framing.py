@@ -20,8 +20,11 @@ from app_core.eas.waveform import MAX_HEADER_BYTES
 
 MAX_BURST_BITS = N_PREAMBLE_BITS + 8 * (MAX_HEADER_BYTES + 2)
 
-_LARGEST_EVIDENCE = 20.0  # Eb/N0 of 13 dB: no model of the noise is worth more trust than this for a bit
-_WIDE_SHARE = 30.0  # weight of the burst's mean noise against the ten local values of each bit
+_LARGEST_EVIDENCE = 20.0  # Eb/N0 of 13 dB: no model of the noise is worth more trust than this
+_LARGEST_RATIO = (
+    18.0  # nats for one bit of one burst: one in a hundred million is a click or a fade that no model foresaw
+)
+_LOUD = ((0, 4.0), (1, 2.7), (2, 2.1))  # half-widths in bits, and how far above the usual a local noise is believed
 _WIDTHS = (10, 30, 100)  # bits on either side over which the gains may be averaged
 
 
@@ -72,9 +75,7 @@ class Burst:
         end = min(self.limit, self.origin + len(self.samples) - 1.0)
         n_bits = int(np.clip((end - self.start) / self.samples_per_bit, 0, MAX_BURST_BITS))
         cycles = TONE_CYCLES * (1.0 + self.detuning)
-        self.correlation = correlate_bits(
-            self.samples, self.start - self.origin, self.samples_per_bit, cycles, n_bits
-        )
+        self.correlation = correlate_bits(self.samples, self.start - self.origin, self.samples_per_bit, cycles, n_bits)
         if self.detuning:
             # The templates' phases then refer to each bit's own start.
             self.correlation *= np.exp(2j * np.pi * self.detuning * TONE_CYCLES * np.arange(n_bits)[:, None])
@@ -115,9 +116,8 @@ class Burst:
             return
         n_bits = min(len(bits), len(self.correlation))
         step = 0.06 / max(n_bits, 1)
-        drifts = step * np.arange(-12, 13)
-        power = drift_power(self.correlation[:n_bits], bits[:n_bits], data_phase(bits[:n_bits]), drifts)
-        drift = drifts[0] + step * peak_position(power)
+        power = drift_power(self.correlation[None, :n_bits], bits[:n_bits], -12 * step, step, 25)
+        drift = step * (peak_position(power[0]) - 12)
         middle = self.position_of_bit(N_PREAMBLE_BITS // 2)
         self.clock += drift
         self.start = middle - N_PREAMBLE_BITS // 2 * self.samples_per_bit
@@ -150,17 +150,24 @@ def _running_sum(values: NDArray[np.generic], width: int) -> NDArray[np.generic]
     """Sum of each value of shape (n,) and its `width` neighbours on either side."""
     total = np.concatenate([[0], np.cumsum(values)])
     index = np.arange(len(values))
-    result: NDArray[np.generic] = total[np.minimum(index + width + 1, len(values))] - total[np.maximum(index - width, 0)]
+    result: NDArray[np.generic] = (
+        total[np.minimum(index + width + 1, len(values))] - total[np.maximum(index - width, 0)]
+    )
     return result
 
 
 def _local_noise(burst: Burst, n_used: int) -> NDArray[np.float64]:
-    """Noise power of each bit from the side tones, drawn towards the burst's mean; shape (n_bits,)."""
+    """Noise power of each bit from the side tones: the burst's usual one, or more where it is louder; (n_bits,)."""
     side = np.where(burst.valid, (np.abs(burst.correlation[:, 2:]) ** 2).mean(axis=1), 0.0)
+    quiet = side[:n_used][burst.valid[:n_used]]
+    # 0.84 is the median of the mean of two squared magnitudes, for a mean of 1.
+    usual = float(np.median(quiet)) / 0.84 if len(quiet) else 0.0
+    noise = np.full(len(side), usual)
     valid = burst.valid.astype(float)
-    wide = side[:n_used].sum() / max(valid[:n_used].sum(), 1.0)
-    local, count = _running_sum(side, 2), _running_sum(valid, 2)
-    return np.asarray((_WIDE_SHARE * wide + 2.0 * local) / (_WIDE_SHARE + 2.0 * count), np.float64)
+    for width, factor in _LOUD:
+        local = _running_sum(side, width) / np.maximum(_running_sum(valid, width), 1.0)
+        noise = np.where(local > factor * usual, np.maximum(noise, local), noise)
+    return noise
 
 
 def _tone_noise(burst: Burst, bits: NDArray[np.int8], side: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -176,10 +183,22 @@ def _tone_noise(burst: Burst, bits: NDArray[np.int8], side: NDArray[np.float64])
     return noise
 
 
+def _limited(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Evidence, shape (n_bits, 2), with the difference of its columns held within `_LARGEST_RATIO`."""
+    middle = evidence.mean(axis=1)
+    ratio = np.clip(evidence[:, 1] - evidence[:, 0], -60.0, 60.0)
+    ratio = np.logaddexp(ratio, -_LARGEST_RATIO) - np.logaddexp(0.0, ratio - _LARGEST_RATIO)
+    return np.stack([middle - ratio / 2, middle + ratio / 2], axis=1)
+
+
 def _ln_i0(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """ln I0(x), within 0.01, without overflow."""
     small = np.minimum(x, 8.0)
-    return np.asarray(np.where(x < 8.0, np.log(np.i0(small)), x - 0.5 * np.log(2 * np.pi * np.maximum(x, 8.0)) + 0.125 / np.maximum(x, 8.0)))
+    return np.asarray(
+        np.where(
+            x < 8.0, np.log(np.i0(small)), x - 0.5 * np.log(2 * np.pi * np.maximum(x, 8.0)) + 0.125 / np.maximum(x, 8.0)
+        )
+    )
 
 
 def noncoherent_evidence(burst: Burst) -> Evidence:
@@ -200,10 +219,14 @@ def noncoherent_evidence(burst: Burst) -> Evidence:
         snr.append(level / max(noise[:n, tone].mean(), 1e-30))
     evidence[~burst.valid] = 0.0
     decibels = 10.0 * np.log10(max(float(np.mean(snr)), 1e-3))
-    return Evidence(evidence[N_PREAMBLE_BITS:], 1.0, np.zeros(len(evidence) - N_PREAMBLE_BITS, complex), decibels)
+    return Evidence(
+        _limited(evidence[N_PREAMBLE_BITS:]), 1.0, np.zeros(len(evidence) - N_PREAMBLE_BITS, complex), decibels
+    )
 
 
-def _gains(values: NDArray[np.complex128], where: NDArray[np.bool_], width: int) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+def _gains(
+    values: NDArray[np.complex128], where: NDArray[np.bool_], width: int
+) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     """Mean of the `values` at `where` within `width` bits, each bit leaving itself out; and their number."""
     wiped = np.where(where, values, 0.0)
     total = _running_sum(wiped, width) - wiped
@@ -235,7 +258,7 @@ def coherent_evidence(burst: Burst, bits: NDArray[np.int8]) -> Evidence:
     assert best is not None  # noqa: S101
     _, evidence, spread, residual, snr = best
     decibels = 10.0 * np.log10(max(snr, 1e-3))
-    return Evidence(evidence[N_PREAMBLE_BITS:], spread, residual[N_PREAMBLE_BITS:], decibels)
+    return Evidence(_limited(evidence[N_PREAMBLE_BITS:]), spread, residual[N_PREAMBLE_BITS:], decibels)
 
 
 def _with_width(
@@ -254,7 +277,9 @@ def _with_width(
         gain, count = _gains(received, where, width)
         power = np.abs(gain) ** 2
         mean_power = float(power[where].mean()) if where.any() else 0.0
-        floor = np.maximum(noise[:, tone] * (1.0 + 1.0 / np.maximum(count, 1.0)), mean_power / _LARGEST_EVIDENCE + 1e-30)
+        floor = np.maximum(
+            noise[:, tone] * (1.0 + 1.0 / np.maximum(count, 1.0)), mean_power / _LARGEST_EVIDENCE + 1e-30
+        )
         evidence[:, value] = np.where(count > 0, (2.0 * (gain.conj() * received).real - power) / floor, 0.0)
         fit += float(evidence[where, value].sum())
         left = received[where] - gain[where]

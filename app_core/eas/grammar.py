@@ -18,7 +18,10 @@ from app_core.eas.waveform import MAX_HEADER_BYTES, MAX_LOCATIONS
 
 N_CHARS = MAX_HEADER_BYTES
 _FIRST_LOCATION = 13
-_N_FORMS = MAX_LOCATIONS
+_NEGLIGIBLE = 40.0  # nats below the best: forms that are not looked at closely
+_FORMS = ((7, 8, 0.96), (7, 7, 0.03), (6, 8, 0.009), (6, 7, 0.001))
+"""Lengths of issue time and callsign, and how usual they are."""
+
 _EVENTS = (
     "ADR AVA AVW BHW BLU BWW BZW CAE CDW CEM CFA CFW CHW CWW DBA DBW DEW DMO DSW EAN EAT EQW EVA EVI EWW FCW FFA FFS "
     "FFW FLA FLS FLW FRW FSW FZW HLS HMW HUA HUW HWA HWW IBW IFW LAE LEW LSW MEP NAT NIC NMN NPT NST NUW POS RHW RMT "
@@ -64,127 +67,130 @@ def _character_prior(groups: list[tuple[str, float]]) -> NDArray[np.float64]:
     return prior
 
 
-@dataclass(frozen=True)
-class _Priors:
-    char_bits: NDArray[np.float64]
-    any_digit: NDArray[np.float64]
-    part: NDArray[np.float64]
-    letter: NDArray[np.float64]
-    event_char: NDArray[np.float64]
-    call: NDArray[np.float64]
-    originators: NDArray[np.int64]
-    events: NDArray[np.int64]
-    days: NDArray[np.int64]
-    days_prior: NDArray[np.float64]
-    pairs: NDArray[np.int64]
-    hours_prior: NDArray[np.float64]
-    minutes_prior: NDArray[np.float64]
-    quarters_prior: NDArray[np.float64]
-
-
 def _weights(n: int, usual: list[int], share: float) -> NDArray[np.float64]:
     prior = np.full(n, (1.0 - share) / n)
     prior[usual] += share / len(usual)
     return np.log(prior)
 
 
+_STRANGE = 1e-4
+_CLASSES = {
+    "digit": [(_DIGITS, 1.0 - _STRANGE), (_LETTERS, _STRANGE)],
+    "part": [("0", 0.7), ("123456789", 0.3 - _STRANGE), (_LETTERS, _STRANGE)],
+    "letter": [(_LETTERS, 1.0)],
+    "event": [(_LETTERS, 0.95), (_DIGITS, 0.05)],
+    "call": [(_LETTERS, 0.55), (_DIGITS, 0.1), ("/", 0.12), (" ", 0.2), (_CALL_OTHERS, 0.03)],
+}
+
+
+@dataclass(frozen=True)
+class _Priors:
+    """Tables that are made once. A class of characters has its members' codes and their ln prior, shape (n,)."""
+
+    members: dict[str, NDArray[np.int64]]
+    class_prior: dict[str, NDArray[np.float64]]
+    words: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+
 @cache
 def _priors() -> _Priors:
-    strange = 1e-4
+    members, class_prior = {}, {}
+    for name, groups in _CLASSES.items():
+        prior = _character_prior(groups)
+        members[name] = np.flatnonzero(np.isfinite(prior))
+        class_prior[name] = prior[members[name]]
+    pairs = _codes([f"{i:02d}" for i in range(100)])
+    originators = _codes(["EAS", "CIV", "WXR", "PEP"])
     return _Priors(
-        char_bits=np.unpackbits(np.arange(128, dtype=np.uint8)[:, None], axis=1, bitorder="little")[:, :7].astype(float),
-        any_digit=_character_prior([(_DIGITS, 1.0 - strange), (_LETTERS, strange)]),
-        part=_character_prior([("0", 0.7), ("123456789", 0.3 - strange), (_LETTERS, strange)]),
-        letter=_character_prior([(_LETTERS, 1.0)]),
-        event_char=_character_prior([(_LETTERS, 0.95), (_DIGITS, 0.05)]),
-        call=_character_prior([(_LETTERS, 0.55), (_DIGITS, 0.1), ("/", 0.12), (" ", 0.2), (_CALL_OTHERS, 0.03)]),
-        originators=_codes(["EAS", "CIV", "WXR", "PEP"]),
-        events=_codes(_EVENTS),
-        days=_codes([f"{i:03d}" for i in range(1000)]),
-        days_prior=_weights(1000, list(range(1, 367)), 0.99),
-        pairs=_codes([f"{i:02d}" for i in range(100)]),
-        hours_prior=_weights(100, list(range(24)), 0.995),
-        minutes_prior=_weights(100, list(range(60)), 0.995),
-        quarters_prior=_weights(100, [0, 15, 30, 45], 0.97),
+        members=members,
+        class_prior=class_prior,
+        words={
+            "originator": (originators, np.full(4, -np.log(4))),
+            "event": (_codes(_EVENTS), np.full(len(_EVENTS), -np.log(len(_EVENTS)))),
+            "day": (_codes([f"{i:03d}" for i in range(1000)]), _weights(1000, list(range(1, 367)), 0.99)),
+            "hour": (pairs, _weights(100, list(range(24)), 0.995)),
+            "minute": (pairs, _weights(100, list(range(60)), 0.995)),
+            "hours": (pairs, np.full(100, -np.log(100))),
+            "quarter": (pairs, _weights(100, [0, 15, 30, 45], 0.97)),
+            "office": (_codes(["/NWS"]), np.zeros(1)),
+        },
     )
-
-
-def _lse(values: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-    top = np.asarray(values.max(axis=axis, keepdims=True))
-    total = np.log(np.exp(values - top).sum(axis=axis, keepdims=True)) + top
-    return np.asarray(np.squeeze(total, axis=axis))
 
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Sum over all contents, the best one's value, and the best contents' codes; leading shape (n_places,)."""
+    """Sum over all contents of a field, the best content's value, and the best content. [nats]"""
 
-    total: NDArray[np.float64]
-    best: NDArray[np.float64]
-    codes: NDArray[np.int64]
-
-
-def _char_field(chars: Chars, places: NDArray[np.int64], prior: NDArray[np.float64]) -> _Field:
-    values = chars[places] + prior
-    code = values.argmax(axis=-1)
-    return _Field(_lse(values), values.max(axis=-1), code[..., None])
-
-
-def _word_field(chars: Chars, places: NDArray[np.int64], words: NDArray[np.int64], prior: NDArray[np.float64]) -> _Field:
-    values = np.broadcast_to(prior, (len(places), len(words))).copy()
-    for i in range(words.shape[1]):
-        values += chars[(places + i)[:, None], words[None, :, i]]
-    return _Field(_lse(values), values.max(axis=1), words[values.argmax(axis=1)])
+    total: float
+    best: float
+    text: str
 
 
 def _joined(*fields: _Field) -> _Field:
-    return _Field(
-        np.sum([f.total for f in fields], axis=0),
-        np.sum([f.best for f in fields], axis=0),
-        np.concatenate([f.codes for f in fields], axis=-1),
-    )
+    return _Field(sum(f.total for f in fields), sum(f.best for f in fields), "".join(f.text for f in fields))
 
 
-def _either(first: _Field, second: _Field) -> _Field:
-    better = second.best > first.best
-    same = (first.codes == second.codes).all(axis=-1)
-    return _Field(
-        np.logaddexp(first.total, second.total),
-        np.where(same, np.logaddexp(first.best, second.best), np.maximum(first.best, second.best)),
-        np.where(better[:, None], second.codes, first.codes),
-    )
+def _either(first: _Field, share: float, second: _Field) -> _Field:
+    """Two ways to fill a field: the `first` in a `share` of all headers."""
+    a, b = float(np.log(share)), float(np.log1p(-share))
+    best = max(first.best + a, second.best + b)
+    if first.text == second.text:
+        best = float(np.logaddexp(first.best + a, second.best + b))
+    text = first.text if first.best + a >= second.best + b else second.text
+    return _Field(float(np.logaddexp(first.total + a, second.total + b)), best, text)
 
 
-def _weighted(field: _Field, weight: float) -> _Field:
-    return _Field(field.total + np.log(weight), field.best + np.log(weight), field.codes)
+class _Text:
+    """Evidence for every character at every place, with the sums that the fields are made of.
 
+    Parameters
+    ----------
+    chars
+        Shape (n_places, 128). [nats]
+    """
 
-def _fixed(chars: Chars, places: NDArray[np.int64], text: str) -> _Field:
-    return _word_field(chars, places, _codes([text]), np.zeros(1))
+    def __init__(self, chars: Chars) -> None:
+        self._chars = chars
+        top = chars.max(axis=1)
+        weight = np.exp(chars - top[:, None])
+        self.total: dict[str, NDArray[np.float64]] = {}
+        self.best: dict[str, NDArray[np.float64]] = {}
+        self._code: dict[str, NDArray[np.int64]] = {}
+        priors = _priors()
+        for name, members in priors.members.items():
+            prior = priors.class_prior[name]
+            value = chars[:, members] + prior
+            choice = value.argmax(axis=1)
+            self.best[name] = value[np.arange(len(value)), choice]
+            self._code[name] = members[choice]
+            # A sum that underflows beside the strongest character is its own best term.
+            mass = (weight[:, members] * np.exp(prior)).sum(axis=1)
+            self.total[name] = np.where(mass > 1e-250, np.log(np.maximum(mass, 1e-300)) + top, self.best[name])
 
+    def at(self, place: int | NDArray[np.int64], character: str) -> NDArray[np.float64]:
+        """Evidence for one character at one or more places."""
+        return np.asarray(self._chars[place, ord(character)])
 
-def _one_by_one(chars: Chars, places: NDArray[np.int64], n: int, prior: NDArray[np.float64]) -> _Field:
-    return _joined(*[_char_field(chars, places + i, prior) for i in range(n)])
+    def fixed(self, place: int, text: str) -> _Field:
+        """A field that can only be `text`."""
+        value = float(sum(self._chars[place + i, ord(c)] for i, c in enumerate(text)))
+        return _Field(value, value, text)
 
+    def free(self, place: int, n: int, name: str) -> _Field:
+        """A field of `n` characters of one class."""
+        span = slice(place, place + n)
+        text = "".join(map(chr, self._code[name][span]))
+        return _Field(float(self.total[name][span].sum()), float(self.best[name][span].sum()), text)
 
-def _callsign(chars: Chars, places: NDArray[np.int64], n: int) -> _Field:
-    priors = _priors()
-    free = _one_by_one(chars, places, n, priors.call)
-    if n < 8:
-        return free
-    office = _joined(_one_by_one(chars, places, 4, priors.letter), _fixed(chars, places + 4, "/NWS"))
-    return _either(_weighted(free, 0.75), _weighted(office, 0.25))
-
-
-def _issue_time(chars: Chars, places: NDArray[np.int64], n: int) -> _Field:
-    priors = _priors()
-    if n == 6:
-        return _one_by_one(chars, places, 6, priors.any_digit)
-    return _joined(
-        _word_field(chars, places, priors.days, priors.days_prior),
-        _word_field(chars, places + 3, priors.pairs, priors.hours_prior),
-        _word_field(chars, places + 5, priors.pairs, priors.minutes_prior),
-    )
+    def word(self, place: int, name: str) -> _Field:
+        """A field that is one of a list of words."""
+        words, prior = _priors().words[name]
+        values = prior.copy()
+        for i in range(words.shape[1]):
+            values += self._chars[place + i, words[:, i]]
+        best = int(values.argmax())
+        total = float(values[best] + np.log(np.exp(values - values[best]).sum()))
+        return _Field(total, float(values[best]), "".join(map(chr, words[best])))
 
 
 def character_evidence(bits: NDArray[np.float64]) -> tuple[Chars, NDArray[np.int8]]:
@@ -198,47 +204,74 @@ def character_evidence(bits: NDArray[np.float64]) -> tuple[Chars, NDArray[np.int
     Returns
     -------
     chars
-        Shape (N_CHARS + 8, 128). [nats]
+        Shape (N_CHARS, 128). [nats]
     eighth
-        Shape (N_CHARS + 8,): the likelier eighth bit.
+        Shape (N_CHARS,): the likelier eighth bit.
     """
-    padded = np.zeros((8 * (N_CHARS + 8), 2))
+    padded = np.zeros((8 * N_CHARS, 2))
     n = min(len(bits), 8 * N_CHARS)
     padded[:n] = bits[:n]
     grid = padded.reshape(-1, 8, 2)
     ratio = grid[:, :7, 1] - grid[:, :7, 0]
     zero, one = grid[:, 7, 0] + np.log(0.98), grid[:, 7, 1] + np.log(0.02)
     base = grid[:, :7, 0].sum(axis=1) + np.logaddexp(zero, one)
-    return ratio @ _priors().char_bits.T + base[:, None], (one > zero).astype(np.int8)
+    chars = base[:, None]
+    for bit in range(7):
+        chars = np.concatenate([chars, chars + ratio[:, bit, None]], axis=1)
+    return chars, (one > zero).astype(np.int8)
 
 
-def _body(chars: Chars, n_locations: NDArray[np.int64]) -> _Field:
-    """All up to the plus sign, for each number of locations; codes hold the longest form, without its separators."""
-    priors = _priors()
-    zero = np.zeros(1, np.int64)
-    n_form = len(n_locations)
-    free_originator = _one_by_one(chars, zero + 5, 3, priors.letter)
-    usual_originator = _word_field(chars, zero + 5, priors.originators, np.full(4, -np.log(4)))
-    free_event = _one_by_one(chars, zero + 9, 3, priors.event_char)
-    usual_event = _word_field(chars, zero + 9, priors.events, np.full(len(priors.events), -np.log(len(priors.events))))
-    head = _joined(
-        _fixed(chars, zero, "ZCZC-"),
-        _either(_weighted(usual_originator, 0.99), _weighted(free_originator, 0.01)),
-        _fixed(chars, zero + 8, "-"),
-        _either(_weighted(usual_event, 0.95), _weighted(free_event, 0.05)),
-        _fixed(chars, zero + 12, "-"),
+def _head(text: _Text) -> _Field:
+    return _joined(
+        text.fixed(0, "ZCZC-"),
+        _either(text.word(5, "originator"), 0.99, text.free(5, 3, "letter")),
+        text.fixed(8, "-"),
+        _either(text.word(9, "event"), 0.95, text.free(9, 3, "event")),
+        text.fixed(12, "-"),
     )
+
+
+def _locations(text: _Text) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Sum and best value of the first 1 to 31 locations with the dashes between and the plus behind; all locations."""
     places = _FIRST_LOCATION + 7 * np.arange(MAX_LOCATIONS)
-    location = _joined(
-        _char_field(chars, places, priors.part), _one_by_one(chars, places + 1, 5, priors.any_digit)
+    rest = places[:, None] + np.arange(1, 6)
+    total = text.total["part"][places] + text.total["digit"][rest].sum(axis=1)
+    best = text.best["part"][places] + text.best["digit"][rest].sum(axis=1)
+    dashes = np.concatenate([[0.0], np.cumsum(text.at(places + 6, "-"))[:-1]])
+    ends = dashes + text.at(places + 6, "+")
+    codes = [text.free(int(p), 1, "part").text + text.free(int(p) + 1, 5, "digit").text for p in places]
+    return np.cumsum(total) + ends, np.cumsum(best) + ends, codes
+
+
+def _rough_tail(text: _Text, n_time: int, n_call: int) -> NDArray[np.float64]:
+    """Sum over all that may follow the plus, roughly, for 1 to 31 locations; shape (31,)."""
+    place = _FIRST_LOCATION + 7 * np.arange(1, MAX_LOCATIONS + 1)
+    dashes = text.at(place + 4, "-") + text.at(place + 5 + n_time, "-") + text.at(place + 6 + n_time + n_call, "-")
+    digit, call = text.total["digit"], text.total["call"]
+    value = dashes + digit[place[:, None] + np.arange(4)].sum(axis=1)
+    value += digit[place[:, None] + 5 + np.arange(n_time)].sum(axis=1)
+    value += call[place[:, None] + 6 + n_time + np.arange(n_call)].sum(axis=1)
+    return np.asarray(value)
+
+
+def _tail(text: _Text, place: int, n_time: int, n_call: int) -> _Field:
+    """All that follows the plus."""
+    time = text.free(place + 5, 6, "digit")
+    if n_time == 7:
+        time = _joined(text.word(place + 5, "day"), text.word(place + 8, "hour"), text.word(place + 10, "minute"))
+    at_call = place + 6 + n_time
+    call = text.free(at_call, n_call, "call")
+    if n_call == 8:
+        call = _either(call, 0.75, _joined(text.free(at_call, 4, "letter"), text.word(at_call + 4, "office")))
+    return _joined(
+        text.word(place, "hours"),
+        text.word(place + 2, "quarter"),
+        text.fixed(place + 4, "-"),
+        time,
+        text.fixed(place + 5 + n_time, "-"),
+        call,
+        text.fixed(at_call + n_call, "-"),
     )
-    dash = chars[places + 6, ord("-")]
-    plus = chars[places + 6, ord("+")]
-    before = np.concatenate([[0.0], np.cumsum(dash)[:-1]])
-    total = head.total + np.cumsum(location.total) + before + plus
-    best = head.best + np.cumsum(location.best) + before + plus
-    codes = np.concatenate([head.codes[0], location.codes.ravel()])
-    return _Field(total[n_locations - 1], best[n_locations - 1], np.broadcast_to(codes, (n_form, len(codes))))
 
 
 def read_header(bits: NDArray[np.float64]) -> Reading:
@@ -250,37 +283,23 @@ def read_header(bits: NDArray[np.float64]) -> Reading:
         Shape (n_bits, 2), from the ``ZCZC``'s first bit on: evidence for 0 and for 1. [nats]
     """
     chars, eighth = character_evidence(bits)
-    n_locations = np.arange(1, MAX_LOCATIONS + 1)
-    body = _body(chars, n_locations)
-    tail_place = _FIRST_LOCATION + 7 * n_locations
-    priors = _priors()
-    purge = _joined(
-        _word_field(chars, tail_place, priors.pairs, np.full(100, -np.log(100))),
-        _word_field(chars, tail_place + 2, priors.pairs, priors.quarters_prior),
-        _fixed(chars, tail_place + 4, "-"),
-    )
-    forms = []
-    for n_time, time_share in ((7, 0.99), (6, 0.01)):
-        time = _issue_time(chars, tail_place + 5, n_time)
-        place = tail_place + 5 + n_time
-        middle = _joined(purge, time, _fixed(chars, place, "-"))
-        for n_call, call_share in ((8, 0.97), (7, 0.03)):
-            call = _callsign(chars, place + 1, n_call)
-            end = _fixed(chars, place + 1 + n_call, "-")
-            forms.append(_weighted(_joined(middle, call, end), time_share * call_share / MAX_LOCATIONS))
-    total = np.array([f.total + body.total for f in forms])
-    best = np.array([f.best + body.best for f in forms])
-    form, index = np.unravel_index(int(best.argmax()), best.shape)
-    everything = float(_lse(total.ravel()))
-    error = float(-np.expm1(min(0.0, float(best[form, index]) - everything)))
-    text = _text(body.codes[index], forms[int(form)].codes[index], int(n_locations[index]))
-    encoded = np.frombuffer(text.encode("ascii"), np.uint8)
-    header_bits = np.unpackbits(encoded, bitorder="little").astype(np.int8)
-    header_bits[7::8] = eighth[: len(text)]
-    return Reading(text, error, header_bits)
-
-
-def _text(body: NDArray[np.int64], tail: NDArray[np.int64], n_locations: int) -> str:
-    letters = "".join(map(chr, body))
-    locations = [letters[13 + 6 * i : 19 + 6 * i] for i in range(n_locations)]
-    return letters[:13] + "-".join(locations) + "+" + "".join(map(chr, tail))
+    text = _Text(chars)
+    head = _head(text)
+    total, best, locations = _locations(text)
+    share = np.log([f[2] / MAX_LOCATIONS for f in _FORMS])
+    rough = np.array([total + _rough_tail(text, *form[:2]) for form in _FORMS]) + share[:, None]
+    sums = rough.copy()
+    winner, winner_best = "", -np.inf
+    for form, i in np.argwhere(rough > rough.max() - _NEGLIGIBLE):
+        tail = _tail(text, _FIRST_LOCATION + 7 * (int(i) + 1), *_FORMS[form][:2])
+        sums[form, i] = total[i] + tail.total + share[form]
+        value = float(best[i] + tail.best + share[form])
+        if value > winner_best:
+            winner_best = value
+            winner = head.text + "-".join(locations[: i + 1]) + "+" + tail.text
+    top = float(sums.max())
+    everything = top + float(np.log(np.exp(sums - top).sum()))
+    error = float(-np.expm1(min(0.0, winner_best + head.best - everything - head.total)))
+    header_bits = np.unpackbits(np.frombuffer(winner.encode("ascii"), np.uint8), bitorder="little").astype(np.int8)
+    header_bits[7::8] = eighth[: len(winner)]
+    return Reading(winner, error, header_bits)

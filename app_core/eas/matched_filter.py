@@ -70,6 +70,7 @@ class FrontEnd:
         if not 7900.0 <= sample_rate_hz <= 192_000.0:
             raise ValueError(f"sample_rate_hz must be within 8000 to 192000, got {sample_rate_hz}")
         self.step = Fraction(sample_rate_hz).limit_denominator(1000) / RATE
+        self._step = float(self.step)
         self._table = interpolation_table(sample_rate_hz)
         self._half = self._table.shape[1] // 2
         self._mixer = _mixer()
@@ -83,7 +84,7 @@ class FrontEnd:
 
     def _input_needed(self) -> int:
         """Samples of PCM, counted from the stream's start, that the next hop needs."""
-        return int((self._hops + 1) * HOP * self.step) + self._half + 1
+        return (self._hops + 1) * HOP * self.step.numerator // self.step.denominator + self._half + 1
 
     def samples_to_next_hop(self) -> int:
         """Count the samples of PCM that are missing for the next hop; at least 1 after `pop` gave None."""
@@ -111,15 +112,16 @@ class FrontEnd:
         if self._parts:
             self._pcm = np.concatenate([self._pcm, *self._parts])
             self._parts, self._n_parts = [], 0
-        exact = self._hops * HOP * self.step
-        start = float(exact - (self._pcm_start + self._half - 1))
-        samples = resample(self._pcm, start, float(self.step), self._table, HOP)
+        # Whole numbers, so that years of samples lose no precision.
+        whole, part = divmod(self._hops * HOP * self.step.numerator, self.step.denominator)
+        start = whole - (self._pcm_start + self._half - 1) + part / self.step.denominator
+        samples = resample(self._pcm, start, self._step, self._table, HOP)
         extended = np.concatenate([self._tail, samples])
         balance = tone_balance(extended, self._mixer, QUARTERS_PER_HOP)
         self._tail = samples[-12:]
         self._hops += 1
         self._need = self._input_needed()
-        drop = int(self._hops * HOP * self.step) - self._half - self._pcm_start
+        drop = self._need - HOP * self.step.numerator // self.step.denominator - 2 * self._half - 2 - self._pcm_start
         if drop > 0:
             self._pcm = self._pcm[drop:]
             self._pcm_start += drop

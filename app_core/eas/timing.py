@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._same_kernels import TONE_CYCLES, correlate_bits, search_start
+from app_core.dsp._same_kernels import TONE_CYCLES, coherent_power, correlate_bits, search_start
 from app_core.eas.matched_filter import QUARTERS_PER_HOP, SAMPLES_PER_BIT
 from app_core.eas.waveform import END_OF_MESSAGE, HEADER_START, PREAMBLE
 
@@ -76,7 +76,7 @@ class BurstSearch:
 
     def __init__(self) -> None:
         self._byte_offsets, self._bit_offsets = _offsets()
-        self._span = int((self._byte_offsets[:, -1:] + self._bit_offsets).max()) + 1
+        self._span = int(np.ceil((N_KNOWN_BITS + 1) * 4.0 / (1.0 + CLOCKS[0]))) + 1
         preamble = KNOWN_BITS[0][:8]
         # Weights sum to zero, so that a tone that is always the stronger one (twist) matches nothing.
         self._preamble = np.where(preamble == 1, 8 / 10, -8 / 6).astype(np.float32)
@@ -93,7 +93,13 @@ class BurstSearch:
         if n_out < QUARTERS_PER_HOP:
             return []
         score, clock, _ = search_start(
-            self._balance, self._byte_offsets, self._bit_offsets, self._preamble, self._words, n_out
+            self._balance,
+            self._byte_offsets,
+            self._bit_offsets,
+            self._preamble,
+            self._words,
+            _THRESHOLD * _FULL_SCORE,
+            n_out,
         )
         found = []
         for i in self._peaks(score):
@@ -101,7 +107,7 @@ class BurstSearch:
             if self._best is not None and position - self._best[1] > _SETTLE_QUARTERS:
                 found.append(self._settled(self._best))
                 self._best = None
-            if self._matches(float(score[i]), int(clock[i]), i) and (self._best is None or score[i] > self._best[0]):
+            if (self._best is None or score[i] > self._best[0]) and self._matches(float(score[i]), int(clock[i]), i):
                 self._best = (float(score[i]), position, int(clock[i]))
         self._position += n_out
         self._balance = self._balance[n_out:]
@@ -109,6 +115,11 @@ class BurstSearch:
             found.append(self._settled(self._best))
             self._best = None
         return found
+
+    @property
+    def pending(self) -> bool:
+        """Whether a candidate waits for a better one."""
+        return self._best is not None
 
     @staticmethod
     def _peaks(score: NDArray[np.float32]) -> list[int]:
@@ -159,33 +170,26 @@ def data_phase(bits: NDArray[np.int8]) -> NDArray[np.float64]:
 
 
 def drift_power(
-    correlation: NDArray[np.complex128], bits: NDArray[np.int8], phase: NDArray[np.float64], drifts: NDArray[np.float64]
+    correlation: NDArray[np.complex128], bits: NDArray[np.int8], first: float, step: float, n_drifts: int
 ) -> NDArray[np.float64]:
     """Power that adds up coherently, for each of several errors of the tones that the bits were correlated with.
 
     Parameters
     ----------
     correlation
-        Shape (n_bits, >= 2): mark and space.
+        Shape (n_sets, n_bits, >= 2): mark and space.
     bits
         Shape (n_bits,): 0, 1, or -1 for unknown.
-    phase
-        Shape (n_bits,): `data_phase`. [cycles]
-    drifts
-        Shape (n_drifts,): relative errors of the tones.
+    first, step, n_drifts
+        The relative errors that are tried.
 
     Returns
     -------
     power
-        Shape (n_drifts,).
+        Shape (n_sets, n_drifts).
     """
-    power = np.zeros(len(drifts))
-    for tone, value in ((0, 1), (1, 0)):
-        index = np.flatnonzero(bits == value)
-        if len(index):
-            turn = np.exp(-2j * np.pi * drifts[:, None] * phase[index])
-            power += np.abs(turn @ correlation[index, tone]) ** 2 / len(index)
-    return power
+    use = np.where(bits < 0, -1, 1 - bits.astype(np.int64))
+    return coherent_power(correlation, use, data_phase(bits), first, step, n_drifts)
 
 
 def peak_position(values: NDArray[np.float64]) -> float:
@@ -251,15 +255,11 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_erro
     bits = KNOWN_BITS[word]
     start, clock = fit_bit_clock(samples, start, clock, bits, 0.1, 0.12)
     middle = start + N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock)
-    detuning, free_power, _ = _tune(samples, middle, clock, bits, np.arange(-0.012, 0.01205, 2e-4), locked=False)
-    detuning, free_power, _ = _tune(samples, middle, clock, bits, detuning + np.arange(-2e-4, 2.1e-4, 2e-5), locked=False)
-    drift, locked_power, middle = _tune(
-        samples, middle, clock + detuning, bits, np.arange(-4e-4, 4.1e-4, 2e-5), locked=True
-    )
+    detuning, _, _ = _tune(samples, middle, clock, bits, (0.0, 4e-4, 61), locked=False)
+    detuning, free_power, _ = _tune(samples, middle, clock, bits, (detuning, 3e-5, 21), locked=False)
+    drift, locked_power, locked_middle = _tune(samples, middle, clock + detuning, bits, (0.0, 2e-5, 21), locked=True)
     if locked_power > _LOCKED_SHARE * free_power or abs(detuning) < _SMALL_DETUNING:
-        clock, detuning = clock + detuning + drift, 0.0
-        drift, locked_power, middle = _tune(samples, middle, clock, bits, np.arange(-1e-4, 1.01e-4, 1e-5), locked=True)
-        clock += drift
+        clock, detuning, middle = clock + detuning + drift, 0.0, locked_middle
     start = max(0.0, middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock))
     word, errors = _which_word(samples, start, clock)
     return Fit(start, clock, detuning, word if errors <= max_errors else -1, errors)
@@ -270,23 +270,23 @@ def _tune(
     middle: float,
     clock: float,
     bits: NDArray[np.int8],
-    drifts: NDArray[np.float64],
+    trial: tuple[float, float, int],
     *,
     locked: bool,
 ) -> tuple[float, float, float]:
-    """Best tone error, its power, and the middle; `locked` fits the middle too, for tones that are the bit clock's."""
+    """Best tone error, its power, and the middle; `locked` fits the middle too, for tones that are the bit clock's.
+
+    `trial` holds the middle, the step and the number of the tone errors that are tried.
+    """
     length = SAMPLES_PER_BIT / (1.0 + clock)
-    phase = data_phase(bits)
     shifts = np.arange(-2, 3) * (0.06 * length) if locked else np.zeros(1)
     starts = [max(0.0, middle + shift - len(bits) / 2 * length) for shift in shifts]
-    powers = np.array(
-        [
-            drift_power(correlate_bits(samples, begin, length, TONE_CYCLES[:2], len(bits)), bits, phase, drifts)
-            for begin in starts
-        ]
-    )
+    sets = np.array([correlate_bits(samples, begin, length, TONE_CYCLES[:2], len(bits)) for begin in starts])
+    around, step, n_drifts = trial
+    first = around - step * (n_drifts // 2)
+    powers = drift_power(sets, bits, first, step, n_drifts)
     best = powers[int(powers.max(axis=1).argmax())]
-    drift = float(np.interp(peak_position(best), np.arange(len(drifts)), drifts))
+    drift = first + step * peak_position(best)
     if locked:
         middle += float(np.interp(peak_position(powers.max(axis=1)), np.arange(len(shifts)), shifts))
     return drift, float(best.max()), middle
@@ -301,7 +301,11 @@ def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tup
     mark, space = lead[ones, 0].mean(), lead[~ones, 1].mean()
     noise = max((lead[~ones, 0].mean() + lead[ones, 1].mean()) / 2, 1e-30)
     tail = power[N_PREAMBLE_BITS:]
-    metric = np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2 if max(mark, space) > noise else tail[:, 0] - tail[:, 1]
+    metric = (
+        np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2
+        if max(mark, space) > noise
+        else tail[:, 0] - tail[:, 1]
+    )
     hard = (metric > 0).astype(np.int8)
     errors = [int(np.sum((known[N_PREAMBLE_BITS:] >= 0) & (known[N_PREAMBLE_BITS:] != hard))) for known in KNOWN_BITS]
     word = int(np.argmin(errors))

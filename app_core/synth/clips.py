@@ -31,10 +31,15 @@ _WAV_HEADER_BYTES = 44
 _BLOCK_FRAMES = 65_536
 
 
-def default_cache_folder() -> Path:
-    """Give ``$XDG_CACHE_HOME/herald/synth``, by default below ``~/.cache``."""
+def default_cache_folder() -> Path | None:
+    """Give ``$XDG_CACHE_HOME/herald/synth``, by default below ``~/.cache``; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "herald" / "synth"
+    if base:
+        return Path(base) / "herald" / "synth"
+    try:
+        return Path.home() / ".cache" / "herald" / "synth"
+    except RuntimeError:
+        return None
 
 
 class ClipStore:

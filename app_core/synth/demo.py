@@ -128,7 +128,7 @@ class DemoSchedule:
         )
         text = (
             f"This is a demonstration. It is not real. Demonstration only: {template.what}. "
-            "Nobody has issued it, and nothing is to be done. This was a demonstration of Herald."
+            "Nobody has issued it. This was a demonstration."
         )
         alert = ScheduledAlert(template.frequency_hz, self.next_start_s, header, text, voice="en-us")
         self._taken += 1

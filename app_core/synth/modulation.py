@@ -1,9 +1,10 @@
 """PCM to modulation: what a weather radio transmitter does to audio before its FM stage.
 
-Pre-emphasis of 6 dB an octave with its corner at 300 Hz and gain 1 at 1 kHz, band limit near 3.6 kHz, deviation
-limiter, band limit again. ``modulation`` is the instantaneous deviation over `DEVIATION_HZ`; ±1 is full deviation, and
-the last filter may overshoot that by some per cent. It always stands at `LOW_RATE_HZ`. Stored modulation is int16, one
-unit being `MODULATION_STEP`. The filters have no delay: sample 0 of the modulation belongs to sample 0 of the PCM.
+Pre-emphasis of 6 dB an octave with its corner at 300 Hz and gain 1 at 1 kHz, band limit near 3.6 kHz, then a deviation
+limiter. Its clipping is undone in part by the band limit that must follow, so both stand twice: what is left above
+full deviation is rare in speech. ``modulation`` is the instantaneous deviation over `DEVIATION_HZ`; ±1 is full
+deviation. It always stands at `LOW_RATE_HZ`. Stored modulation is int16, one unit being `MODULATION_STEP`. The filters
+have no delay: sample 0 of the modulation belongs to sample 0 of the PCM.
 """
 
 from __future__ import annotations
@@ -152,16 +153,21 @@ class Modulator:
         if not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
             raise ValueError(f"PCM at {sample_rate_hz} Hz: only {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be taken")
         self._emphasis = OverlapSaveResampler(sample_rate_hz, LOW_RATE_HZ, _emphasis_and_band_limit)
-        self._band_limit = OverlapSaveResampler(LOW_RATE_HZ, LOW_RATE_HZ, _band_limit)
+        self._limiters = [OverlapSaveResampler(LOW_RATE_HZ, LOW_RATE_HZ, _band_limit) for _ in range(2)]
 
     def push(self, pcm: NDArray[np.float32]) -> NDArray[np.int16]:
         """Take PCM of shape (n,) [full scale = ±1], give the modulation that is ready, shape (m,) [MODULATION_STEP]."""
-        return _stored(self._band_limit.push(np.clip(self._emphasis.push(pcm), -1.0, 1.0)))
+        modulation = self._emphasis.push(pcm)
+        for limiter in self._limiters:
+            modulation = limiter.push(np.clip(modulation, -1.0, 1.0))
+        return _stored(modulation)
 
     def flush(self) -> NDArray[np.int16]:
         """Give the rest of the modulation, shape (m,). [MODULATION_STEP]"""
-        last = self._band_limit.push(np.clip(self._emphasis.flush(), -1.0, 1.0))
-        return _stored(np.concatenate((last, self._band_limit.flush())))
+        modulation = self._emphasis.flush()
+        for limiter in self._limiters:
+            modulation = np.concatenate((limiter.push(np.clip(modulation, -1.0, 1.0)), limiter.flush()))
+        return _stored(modulation)
 
 
 def modulate(pcm: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.int16]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app_core.base.child import run_quietly
 
 ESPEAK = "espeak-ng"
-SPEECH_LEVEL = 0.13
+SPEECH_LEVEL = 0.22
 """RMS of the parts that sound. [full scale = 1]"""
 
 _ESPEAK_TIMEOUT_S = 30.0
@@ -45,7 +45,8 @@ def speak(text: str, voice: str) -> tuple[NDArray[np.float32], int]:
     Returns
     -------
     pcm
-        Shape (n,), with an RMS of `SPEECH_LEVEL` where it sounds. [full scale = ±1]
+        Shape (n,), with an RMS of `SPEECH_LEVEL` where it sounds; single peaks exceed full scale, and are for the
+        transmitter's limiter. [full scale = ±1]
     sample_rate_hz
         Its rate. [samples per second]
     """
@@ -55,7 +56,7 @@ def speak(text: str, voice: str) -> tuple[NDArray[np.float32], int]:
     pcm, rate_hz = spoken or (imitate_speech(text, voice), _IMITATION_RATE_HZ)
     loud = np.abs(pcm) > 0.02 * max(float(np.abs(pcm).max(initial=0.0)), 1e-9)
     rms = float(np.sqrt(np.mean(np.square(pcm[loud])))) if loud.any() else 1.0
-    return np.clip(pcm * np.float32(SPEECH_LEVEL / rms), -1.0, 1.0).astype(np.float32), rate_hz
+    return (pcm * np.float32(SPEECH_LEVEL / rms)).astype(np.float32), rate_hz
 
 
 def _read_wav(wav: bytes) -> tuple[NDArray[np.float32], int] | None:

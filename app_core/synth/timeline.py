@@ -69,15 +69,13 @@ class ClipCarrier:
         """Write the clip's part, and zeros around it, into an array of shape (n,). [full deviation = 1]"""
         modulation[:] = 0.0
         index = position - self._start
-        if self._period is not None:
-            index %= self._period
-        while index < self._clip.size + modulation.size:
+        if self._period is None:
             _place(modulation, self._clip, index)
-            if self._period is None:
-                return
+            return
+        index %= self._period
+        while index > -modulation.size:
+            _place(modulation, self._clip, index)
             index -= self._period
-            if index <= -modulation.size:
-                return
 
 
 def _place(modulation: NDArray[np.float32], clip: NDArray[np.int16], index: int) -> None:

@@ -104,3 +104,315 @@ def test_a_message_is_recorded_from_ten_seconds_before_its_header_to_its_end(tmp
     assert np.array_equal(audio, everything[4 * 8000 :])
     with AlertStore(tmp_path / "alerts.db") as store:
         assert store.latest() == [ended]
+
+
+def test_one_alert_on_three_channels_with_three_callsigns_is_one_alert(tmp_path: Path, clock: Clock) -> None:
+    listener = Listener()
+    issued = issue_text(NOW)
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        for number, callsign in enumerate(("KEAX/NWS", "KCMO/FM ", "WDAF/TV ")):
+            channel = Channel()
+            channel.lose(10.0 + number)
+            text = header_text(issued=issued, callsign=callsign)
+            keeper.on_events(f"kc{number}", "rx1", [channel.header(text)], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["alerts"] == 1
+        stored = keeper.store.latest()
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert len(stored) == 1
+    assert stored[0].channels == ("kc0", "kc1", "kc2")
+    assert stored[0].callsigns == ("KEAX/NWS", "KCMO/FM", "WDAF/TV")
+
+
+def test_a_message_without_an_end_is_closed_after_two_minutes(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        send(keeper, channel, 130.0)
+        assert keeper.drain(20.0)
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "timeout"
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == (10 + 6 + 120) * 8000
+
+
+def test_lost_audio_is_silence_in_the_recording(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        before = send(keeper, channel, 5.0)
+        channel.lose(40.0)
+        after = send(keeper, channel, 5.0)
+        keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["lost_samples"] == {"kc1": 40 * 8000}
+    audio, _ = soundfile.read(tmp_path / str(listener.alerts[-1].recording), dtype="int16")
+    assert len(audio) == (16 + 5 + 40 + 5) * 8000
+    assert np.array_equal(audio[16 * 8000 : 21 * 8000], to_int16(before))
+    assert not audio[21 * 8000 : 61 * 8000].any()
+    assert np.array_equal(audio[61 * 8000 :], to_int16(after))
+
+
+def test_a_message_whose_audio_stops_is_lost(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["open_recordings"] == 1
+        clock.monotonic_s += FAST.lost_after_s + 1.0
+        assert wait_for_end(keeper)
+        assert keeper.drain(10.0)
+    assert listener.alerts[-1].end_reason == "lost"
+    assert soundfile.info(tmp_path / str(listener.alerts[-1].recording)).frames == 16 * 8000
+
+
+def test_a_message_without_any_audio_is_an_alert_like_any_other(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(60.0)
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+        clock.monotonic_s += FAST.longest_message_s + 1.0
+        assert wait_for_end(keeper)
+        assert keeper.drain(10.0)
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert listener.alerts[-1].end_reason == "timeout"
+    assert listener.alerts[-1].recording is None
+
+
+def test_another_header_ends_the_message_before_it(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        send(keeper, channel, 20.0)
+        second = channel.header(header_text(event="SVR", issued=issue_text(channel.now)))
+        keeper.on_events("kc1", "rx1", [second], channel.to_utc)
+        send(keeper, channel, 5.0)
+        keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        reasons = {alert.event_code: alert.end_reason for alert in keeper.store.latest()}
+    assert reasons == {"TOR": "interrupted", "SVR": "end_of_message"}
+
+
+def test_an_end_of_message_without_a_message_and_link_events_are_nothing(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 1.0)
+        burst = BurstHeard("header", 0, 100, 20.0, 0.0)
+        keeper.on_events("kc1", "rx1", [channel.end(), burst], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["failed_items"] == 0
+    assert listener.alerts == []
+
+
+def test_an_unknown_event_and_area_is_an_alert_like_any_other(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    text = header_text(event="XYZ", locations="999999", originator="QQQ", issued=issue_text(NOW))
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(text)], channel.to_utc)
+        assert keeper.drain(10.0)
+    assert listener.alerts[0].event_name == "Unknown event (XYZ)"
+    assert "Unknown area (999999)" in listener.alerts[0].text
+
+
+def test_what_cannot_be_published_for_a_while_is_published_once_in_the_end(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(refusals=3), Channel()
+    channel.lose(10.0)
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(), channel.end()], channel.to_utc)
+        assert listener.refused.wait(10.0)
+        assert keeper.drain(10.0)
+    assert keeper.status()["publish_failures"] == 3
+    assert keeper.status()["last_error"] == ""
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+
+
+def test_what_was_not_published_before_a_restart_is_published_after_it(tmp_path: Path, clock: Clock) -> None:
+    deaf, channel = Listener(refusals=10**9), Channel()
+    channel.lose(10.0)
+    with make_keeper(tmp_path, deaf, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(), channel.end()], channel.to_utc)
+    listener = Listener()
+    for _ in range(2):
+        with make_keeper(tmp_path, listener, clock) as keeper:
+            assert keeper.drain(10.0)
+    assert deaf.alerts == []
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+
+
+def test_an_error_of_one_alert_does_not_hold_up_the_others(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    heard = threading.Event()
+
+    def publish(alert: Alert) -> None:
+        if alert.event_code == "TOR":
+            raise ValueError("not this one")
+        listener(alert)
+        if alert.state == "ended":
+            heard.set()
+
+    keeper = AlertKeeper(tmp_path, publish, settings=FAST, zone=UTC, utc=clock.utc, monotonic=clock.monotonic)
+    with keeper:
+        other = channel.header(header_text(event="SVR", issued=issue_text(NOW)))
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        keeper.on_events("kc2", "rx1", [other, channel.end()], channel.to_utc)
+        assert heard.wait(10.0)
+    assert keeper.status()["spool_backlog"] == 1
+    assert keeper.status()["last_error"] == "not this one"
+    assert listener.states == [("SVR", "begun"), ("SVR", "ended")]
+
+
+def test_a_database_that_comes_back_has_every_alert_once(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    database = tmp_path / "database.db"
+    # A directory of that name stands for a file that cannot be written: this works for root, too.
+    database.mkdir()
+    with make_keeper(tmp_path / "alerts", listener, clock, store=AlertStore(database)) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(), channel.end()], channel.to_utc)
+        assert not keeper.drain(0.3)
+        assert keeper.status()["store_failures"] > 0
+        assert "database" in keeper.status()["last_error"]
+        # The publication does not wait for it.
+        assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+        database.rmdir()
+        assert keeper.drain(10.0)
+        stored = keeper.store.latest()
+    assert stored == [listener.alerts[-1]]
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+
+
+def test_a_restart_in_the_middle_of_a_message_doubles_nothing(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    first = make_keeper(tmp_path, listener, clock)
+    first.start()
+    send(first, channel, 20.0)
+    header = channel.header()
+    first.on_events("kc1", "rx1", [header], channel.to_utc)
+    send(first, channel, 10.0)
+    first.stop()
+    with make_keeper(tmp_path, listener, clock) as second:
+        # The channel's history is decoded again after the restart.
+        second.on_events("kc1", "rx1", [header], channel.to_utc)
+        send(second, channel, 5.0)
+        assert second.drain(10.0)
+        assert len(second.store.latest()) == 1
+        assert second.status()["open_recordings"] == 0
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "interrupted"
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == 26 * 8000
+
+
+def test_audio_beyond_the_queue_is_dropped_and_counted_and_events_are_not(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    keeper = make_keeper(tmp_path, listener, clock, FAST.model_copy(update={"pcm_queue_s": 2.0}))
+    send(keeper, channel, 5.0)
+    keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+    status = keeper.status()
+    assert status["dropped_pcm_s"] == {"kc1": pytest.approx(3.0, abs=0.11)}
+    assert status["queued_pcm_s"] <= 2.0
+    with keeper:
+        assert keeper.drain(10.0)
+    assert listener.states[0] == ("TOR", "begun")
+
+
+def test_a_second_process_is_told_that_the_directory_is_taken(tmp_path: Path, clock: Clock) -> None:
+    with make_keeper(tmp_path, Listener(), clock), pytest.raises(LifecycleError, match="directory of its own"):
+        make_keeper(tmp_path, Listener(), clock).start()
+    with make_keeper(tmp_path, Listener(), clock):
+        pass
+
+
+def test_a_stream_that_starts_anew_goes_on_in_the_same_recording(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        send(keeper, channel, 5.0)
+        anew = Channel(start=channel.now + timedelta(seconds=3.0), seed=2)
+        send(keeper, anew, 5.0)
+        keeper.on_events("kc1", "rx1", [anew.end()], anew.to_utc)
+        assert keeper.drain(10.0)
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "end_of_message"
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 5 + 3 + 5) * 8000
+
+
+def test_another_rate_ends_the_recording(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        send(keeper, Channel(start=channel.now, rate_hz=16000.0), 1.0)
+        assert keeper.drain(10.0)
+    assert listener.alerts[-1].end_reason == "lost"
+    assert soundfile.info(tmp_path / str(listener.alerts[-1].recording)).frames == 16 * 8000
+
+
+def test_a_clock_at_1970_loses_no_alert_and_doubles_none(tmp_path: Path) -> None:
+    boot = datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    listener, channel, clock = Listener(), Channel(start=boot), Clock(boot)
+    channel.lose(20.0)
+    text = header_text(issued="1402300")
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(text)], channel.to_utc)
+        assert keeper.drain(10.0)
+        # The clock is set, and a relay says the same.
+        later = Channel(start=NOW)
+        later.lose(20.0)
+        clock.monotonic_s += 60.0
+        keeper.on_events("kc2", "rx1", [later.header(text)], later.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["alerts"] == 1
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc3", "rx1", [later.header(text)], later.to_utc)
+        assert keeper.drain(10.0)
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert "clock is not set" in listener.alerts[0].clock_doubt
+    assert "for 45 minutes from issue" in listener.alerts[0].text
+
+
+def test_a_spool_that_cannot_be_written_delays_no_alert(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        assert keeper.drain(10.0)
+        spool = tmp_path / "spool"
+        spool.rename(tmp_path / "elsewhere")
+        spool.write_text("not a directory")
+        keeper.on_events("kc1", "rx1", [channel.header(), channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        status = keeper.status()
+        assert status["spool_unsaved"] == 1 and status["spool_write_errors"] > 0 and status["last_error"]
+        assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+        spool.unlink()
+        (tmp_path / "elsewhere").rename(spool)
+        clock.monotonic_s += 10.0
+        send(keeper, channel, 0.1)
+    assert [path.stem for path in spool.glob("*.json")] == [listener.alerts[0].alert_id]
+
+
+def test_the_demo_marks_its_alerts(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    with AlertKeeper(tmp_path, listener, settings=FAST, demo=True, zone=UTC, utc=clock.utc) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+    assert listener.alerts[0].demo
+    assert listener.alerts[0].text.startswith("DEMO: ")
+
+
+def wait_for_end(keeper: AlertKeeper, timeout_s: float = 10.0) -> bool:
+    """Wait until no message is open."""
+    over = threading.Event()
+    for _ in range(int(timeout_s / 0.01)):
+        if keeper.status()["open_messages"] == 0:
+            return True
+        over.wait(0.01)
+    return False

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app_core.dsp import _kernels
 
@@ -25,7 +26,8 @@ def test_polyphase_agrees_with_its_model(dtype: type, up: int, down: int, phase:
     samples = samples_of(dtype, 400)
     table = np.random.default_rng(1).standard_normal((up, 17)).astype(np.float32)
     n_out = 100
-    got, wanted = np.zeros(n_out, dtype), np.zeros(n_out, dtype)
+    got: NDArray[Any] = np.zeros(n_out, dtype)
+    wanted = np.zeros_like(got)
     _kernels.polyphase(samples, table, up, down, phase, got)
     _kernels.polyphase_model(samples, table, up, down, phase, wanted)
     np.testing.assert_allclose(got, wanted, atol=2e-5)
@@ -38,7 +40,8 @@ def test_interpolated_polyphase_agrees_with_its_model(dtype: type, up: int, down
     samples = samples_of(dtype, 400)
     table = np.random.default_rng(1).standard_normal((9, 16)).astype(np.float32)
     n_out = 150
-    got, wanted = np.zeros(n_out, dtype), np.zeros(n_out, dtype)
+    got: NDArray[Any] = np.zeros(n_out, dtype)
+    wanted = np.zeros_like(got)
     _kernels.polyphase_interpolated(samples, table, up, down, phase, got)
     _kernels.polyphase_interpolated_model(samples, table, up, down, phase, wanted)
     np.testing.assert_allclose(got, wanted, atol=5e-5)

@@ -85,7 +85,7 @@ def test_impossible_recordings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'ci8' is none of"):
         write_sigmf(tmp_path / "s", PLAN, 1.0, "ci8")
     with pytest.raises(ConfigError, match="needs a time zone"):
-        write_sigmf(tmp_path / "s", PLAN, 1.0, started=datetime.datetime(2026, 1, 1))  # noqa: DTZ001
+        write_sigmf(tmp_path / "s", PLAN, 1.0, started=datetime.datetime(2026, 1, 1))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot write the recording"):
         write_sigmf(tmp_path / "file" / "s", PLAN, 0.1)

@@ -54,8 +54,3 @@ def test_espeak_speaks_at_the_level() -> None:
     assert np.sqrt(np.mean(np.square(pcm[np.abs(pcm) > 0.02 * np.abs(pcm).max()]))) == pytest.approx(
         SPEECH_LEVEL, rel=0.05
     )
-
-
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
-def test_a_voice_that_espeak_does_not_know_is_imitated() -> None:
-    assert speak(TEXT, "no-such-voice")[1] == 8_000

@@ -22,7 +22,8 @@ def read(timeline: Timeline, sizes: Sequence[int]) -> NDArray[np.int64]:
     pieces = [np.full(size, np.nan, np.float32) for size in sizes]
     for piece in pieces:
         timeline.read(piece)
-    return np.rint(np.concatenate(pieces) / MODULATION_STEP).astype(np.int64)
+    stored: NDArray[np.int64] = np.rint(np.concatenate(pieces) / MODULATION_STEP).astype(np.int64)
+    return stored
 
 
 SIZES = st.lists(st.integers(1, 90), min_size=1, max_size=12)

@@ -1,0 +1,257 @@
+"""``herald demo``: the whole station on a bare machine, with a generated antenna.
+
+Real parts: a Redis server, a dongle's ``rtl_tcp`` server that plays a generated station, the SDR service and the audio
+service, each a process of its own. This program only starts them, restarts what dies, and shows what Redis says.
+Nothing of the demo leaves the machine, and every alert of it is marked as the demo's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from app_core.alerts.alert import Alert
+from app_core.base.child import Child
+from app_core.base.errors import LifecycleError, LinkError, WireError
+from app_core.base.supervisor import Stage, Supervisor
+from app_core.base.telemetry import configure_logging
+from app_core.bridge.alert_stream import AlertTail
+from app_core.bridge.connection import RedisLink, RedisSettings
+from app_core.bridge.local_redis import DEFAULT_PORT, LocalRedis, free_port
+from services.demo_view import DemoView, JsonView, LiveView, PlainView
+from services.runner import EXIT_FAILED, EXIT_OK, exit_code_of, stop_on_signals
+
+RECEIVER_ID = "demo"
+SAMPLE_RATE_HZ = 250_000
+CENTER_FREQUENCY_HZ = 162_487_500
+CHANNELS_HZ = (162_400_000, 162_425_000, 162_450_000, 162_475_000, 162_500_000, 162_525_000, 162_550_000)
+
+ONCE_TIMEOUT_S = 90.0
+"""With ``--once``: time in which the first alert must have been recorded. [seconds]"""
+
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFolder:
+    """Where the demo keeps its things.
+
+    Attributes
+    ----------
+    root
+        Holds ``station.toml``, ``alerts/`` and ``log/``.
+    """
+
+    root: Path
+
+    @property
+    def station(self) -> Path:
+        """The demo's ``station.toml``."""
+        return self.root / "station.toml"
+
+    def log(self, name: str) -> IO[bytes]:
+        """Open a program's log, empty."""
+        folder = self.root / "log"
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / f"{name}.log").open("wb")
+
+
+def default_folder() -> Path:
+    """Give ``HERALD_DATA_DIR``, else the user's state folder, with ``demo`` behind it."""
+    state = os.environ.get("HERALD_DATA_DIR")
+    if state:
+        return Path(state) / "demo"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "herald" / "demo"
+
+
+def station_text(antenna_port: int) -> str:
+    """Give the demo's ``station.toml``: one dongle, seven channels."""
+    lines = [
+        "# Written by `herald demo` at every start.",
+        '[station]\nname = "Herald demo"\ndemo = true\n',
+        f'[[receivers]]\nid = "{RECEIVER_ID}"\ndriver = "rtl_tcp"\nhost = "127.0.0.1"\nport = {antenna_port}',
+        f"sample_rate_hz = {SAMPLE_RATE_HZ}\ncenter_frequency_hz = {CENTER_FREQUENCY_HZ}\n",
+    ]
+    for number, frequency_hz in enumerate(CHANNELS_HZ, start=1):
+        lines.append(
+            f'[[channels]]\nid = "wx{number}"\nreceiver_id = "{RECEIVER_ID}"\nfrequency_hz = {frequency_hz}\n'
+            f'name = "{frequency_hz / 1e6:.3f} MHz"\n'
+        )
+    return "\n".join(lines)
+
+
+class Demo:
+    """Every process of the demo.
+
+    Parameters
+    ----------
+    folder
+        Where station, alerts and logs are.
+    first_alert_s, interval_s
+        When the generated station sends its alerts. [seconds]
+    """
+
+    def __init__(self, folder: DemoFolder, *, first_alert_s: float, interval_s: float) -> None:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._cleanup = contextlib.ExitStack()
+        redis_url = os.environ.get("REDIS_URL")
+        self.local_redis: LocalRedis | None = None
+        if redis_url:
+            self.redis = RedisSettings(url=redis_url)
+            self.redis_description = "the one in REDIS_URL"
+        else:
+            self.local_redis = LocalRedis(free_port(DEFAULT_PORT), log=self._log("redis"))
+            self._cleanup.callback(self.local_redis.close)
+            self.redis = self.local_redis.settings
+            self.redis_description = self.local_redis.program.description
+        antenna_port = free_port()
+        folder.station.write_text(station_text(antenna_port), encoding="utf-8")
+        python = [sys.executable, "-m"]
+        config = ["--config", str(folder.station)]
+        antenna = [*python, "services.synth_service", "--port", str(antenna_port)]
+        antenna += ["--first-alert-s", str(first_alert_s), "--interval-s", str(interval_s)]
+        self.children: dict[str, Child | LocalRedis] = {
+            "antenna": self._child("antenna", antenna),
+            "sdr": self._child("sdr", [*python, "services.sdr_service", *config]),
+            "audio": self._child("audio", [*python, "services.audio_service", *config]),
+        }
+        if self.local_redis is not None:
+            self.children["redis"] = self.local_redis
+        stages = [
+            Stage(f"the {name} process", lambda child=child: child, stop_timeout_s=STOP_TIMEOUT_S)  # type: ignore[misc]
+            for name, child in self.children.items()
+        ]
+        self._supervisor = Supervisor(stages)
+
+    def start(self) -> None:
+        """Start everything, Redis first.
+
+        Raises
+        ------
+        LinkError
+            If Redis does not answer.
+        """
+        self._supervisor.start()
+        if self.local_redis is not None:
+            self.local_redis.wait_ready()
+
+    def watch(self) -> None:
+        """Restart what died."""
+        self._supervisor.watch()
+
+    def stop(self) -> None:
+        """Stop everything, the antenna first and Redis last."""
+        self._supervisor.stop()
+        self._cleanup.close()
+
+    def restarts(self) -> dict[str, int]:
+        """Give how often each process was restarted."""
+        return {name: stage.restarts for name, stage in zip(self.children, self._supervisor.stages, strict=True)}
+
+    def _log(self, name: str) -> IO[bytes]:
+        return self._cleanup.enter_context(self.folder.log(name))
+
+    def _child(self, name: str, argv: Sequence[str]) -> Child:
+        environment = {
+            "HERALD_DATA_DIR": str(self.folder.root),
+            # A station's own settings, if this machine has some, are none of the demo's.
+            **dict.fromkeys(("CONFIG_PATH", "HERALD_STATION", "SDR_ARGS", "POSTGRES_HOST", "REDIS_HOST"), ""),
+            **({"REDIS_URL": "", "REDIS_PORT": str(self.redis.port)} if self.redis.url is None else {}),
+        }
+        log = self._log(name)
+        return Child(name, argv, environment=environment, stdout=log, stderr=log)
+
+
+def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float, interval_s: float) -> int:
+    """Run the demo until a signal, or with `once` until the first alert has been recorded."""
+    configure_logging("ERROR")
+    stopping = stop_on_signals()
+    started_s = time.monotonic()
+    demo = Demo(folder, first_alert_s=first_alert_s, interval_s=interval_s)
+    tail_link = RedisLink(demo.redis, blocking_s=1.0)
+    tail = AlertTail(tail_link, from_start=demo.local_redis is not None)
+    status_link = RedisLink(demo.redis)
+    try:
+        view.begin(demo.redis_description, demo.redis.describe(), folder.root)
+        demo.start()
+        while not stopping.is_set():
+            demo.watch()
+            view.show_status(status_link, demo.restarts())
+            for alert in _new_alerts(tail, view):
+                view.show_alert(alert, folder.root / "alerts")
+                if once and alert.state == "ended":
+                    return EXIT_OK if alert.recording is not None else EXIT_FAILED
+            if once and time.monotonic() - started_s > ONCE_TIMEOUT_S:
+                view.fail(f"no alert was recorded within {ONCE_TIMEOUT_S:.0f} s; the logs are in {folder.root / 'log'}")
+                return EXIT_FAILED
+        return EXIT_OK
+    finally:
+        view.end()
+        demo.stop()
+        for link in (tail_link, status_link):
+            link.close()
+
+
+def _new_alerts(tail: AlertTail, view: DemoView) -> list[Alert]:
+    """Wait a moment for alerts."""
+    alerts: list[Alert] = []
+    try:
+        payloads = tail.read(0.25)
+    except LinkError:
+        time.sleep(0.1)
+        return alerts
+    for payload in payloads:
+        try:
+            alerts.append(Alert.from_json(payload))
+        except WireError as error:
+            view.fail(f"an alert in Redis is malformed: {error}")
+    return alerts
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="herald demo", description="The whole station with a generated antenna; nothing of it leaves the machine."
+    )
+    parser.add_argument("--once", action="store_true", help="end after the first alert has been recorded")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--folder", type=Path, help="where alerts, recordings and logs go")
+    parser.add_argument("--first-alert-s", type=float, default=8.0, metavar="S", help="start of the first alert")
+    parser.add_argument("--interval-s", type=float, default=60.0, metavar="S", help="from one alert to the next")
+    arguments = parser.parse_args(argv)
+    view: DemoView
+    if arguments.json:
+        view = JsonView()
+    elif sys.stdout.isatty() and shutil.get_terminal_size().columns >= 60:
+        view = LiveView()
+    else:
+        view = PlainView()
+    folder = DemoFolder((arguments.folder or default_folder()).resolve())
+
+    def program() -> int:
+        return run(
+            once=arguments.once,
+            view=view,
+            folder=folder,
+            first_alert_s=arguments.first_alert_s,
+            interval_s=arguments.interval_s,
+        )
+
+    try:
+        return exit_code_of(program)
+    except LifecycleError as error:
+        print(f"herald: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
