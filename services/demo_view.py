@@ -269,12 +269,22 @@ class LiveView:
         last = (spectrum.center_frequency + spectrum.sample_rate / 2) / 1e6
         peak_dbfs = spectrum.dbfs_min + max(values) * span
         title = f"spectrum {first:.3f} to {last:.3f} MHz, strongest {peak_dbfs:.0f} dBFS"
-        return Panel(Text(bars, style="cyan"), title=title)
+        return Panel(Group(Text(bars, style="cyan"), Text(self._axis(first, last, width), style="dim")), title=title)
+
+    def _axis(self, first_mhz: float, last_mhz: float, width: int) -> str:
+        """Mark every channel under the spectrum with the kilohertz of its frequency."""
+        axis = [" "] * (width + 4)
+        for entry in (self._health.audio.channels if self._health.audio else {}).values():
+            frequency_mhz = float(entry.get("frequency_hz", 0.0)) / 1e6
+            if first_mhz < frequency_mhz < last_mhz:
+                at = int((frequency_mhz - first_mhz) / (last_mhz - first_mhz) * width)
+                axis[at : at + 4] = f"^{round(frequency_mhz * 1e3) % 1000:03d}"
+        return "".join(axis[:width])
 
     def _channels(self) -> Table:
         table = Table(expand=True, box=None, header_style="bold")
-        for column in ("channel", "signal", "level", "heard", "last header"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        for column, width in (("channel", 11), ("signal", 16), ("level", 9), ("heard", 9), ("last header", None)):
+            table.add_column(column, no_wrap=True, overflow="ellipsis", width=width)
         for entry in (self._health.audio.channels if self._health.audio else {}).values():
             snr_db = float(entry.get("snr_db") or 0.0)
             bar = "█" * max(0, min(10, round(snr_db / 4)))

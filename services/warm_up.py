@@ -1,4 +1,4 @@
-"""Compile what is compiled at first use, and put it into the cache: part of the set-up, so that no first block is late."""
+"""Compile what is compiled at first use, and fill the cache with it: part of the set-up, so no first block is late."""
 
 from __future__ import annotations
 

@@ -176,8 +176,17 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: floa
     return True
 
 
-def open_pipe(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program whose standard output is read by the caller, with standard input closed and errors dropped.
+def open_pipe(
+    argv: Sequence[str], *, stdin: IO[bytes] | int | None = None, stderr: IO[bytes] | int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program whose standard output is read by the caller.
+
+    Parameters
+    ----------
+    argv
+        Program and arguments.
+    stdin, stderr
+        Open files for the child; None closes its standard input, or drops its errors.
 
     Raises
     ------
@@ -187,9 +196,9 @@ def open_pipe(argv: Sequence[str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if stderr is None else stderr,
             preexec_fn=_ask_to_die_with_parent(),
         )
     except OSError as error:

@@ -23,7 +23,7 @@ class Worker:
     Parameters
     ----------
     name
-        Name of the thread, shown in logs and by ``ps -L``.
+        Name of the thread, shown in logs.
     """
 
     def __init__(self, name: str) -> None:

@@ -27,7 +27,12 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry).decode()
+        try:
+            return orjson.dumps(entry).decode()
+        except TypeError:
+            # A file name that is not UTF-8 reaches us as lone surrogates, which JSON cannot carry.
+            readable = {name: str(value).encode("utf-8", "backslashreplace").decode() for name, value in entry.items()}
+            return orjson.dumps({**readable, "timestamp": record.created}).decode()
 
 
 def configure_logging(level: str = "INFO", *, json: bool = False) -> None:

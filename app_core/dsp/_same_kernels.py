@@ -70,7 +70,7 @@ def resample_model(pcm: F32, start: float, step: float, table: F32, n_out: int) 
     weight = (phase - row)[:, None]
     filters = table[row] * (1.0 - weight) + table[row + 1] * weight
     windows = pcm[whole[:, None] + np.arange(table.shape[1])]
-    return (filters * windows).sum(axis=1).astype(np.float32)
+    return np.asarray((filters * windows).sum(axis=1), np.float32)
 
 
 @njit(cache=True, nogil=True)
@@ -282,7 +282,7 @@ def correlate_bits_model(samples: F32, start: float, samples_per_bit: float, cyc
     weight = np.clip(np.minimum(index + 1, begin + samples_per_bit) - np.maximum(index, begin), 0.0, 1.0)
     values = np.append(samples, np.zeros(int(samples_per_bit) + 2, np.float32))[index] * weight / samples_per_bit
     phase = 2.0 * np.pi * (index[..., None] + 0.5 - start) / samples_per_bit * cycles
-    return (values[..., None] * np.exp(-1j * phase)).sum(axis=1)
+    return np.asarray((values[..., None] * np.exp(-1j * phase)).sum(axis=1))
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from app_core.dsp._same_kernels import TONE_CYCLES, correlate_bits
 from app_core.eas.matched_filter import SAMPLES_PER_BIT
-from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS, data_phase, drift_power, fit_bit_clock, peak_position
+from app_core.eas.timing import (
+    KNOWN_BITS,
+    N_PREAMBLE_BITS,
+    data_phase,
+    drift_power,
+    fit_bit_clock,
+    peak_position,
+)
 from app_core.eas.waveform import MAX_HEADER_BYTES
 
 MAX_BURST_BITS = N_PREAMBLE_BITS + 8 * (MAX_HEADER_BYTES + 2)
@@ -26,6 +33,28 @@ _LARGEST_RATIO = (
 )
 _LOUD = ((0, 4.0), (1, 2.7), (2, 2.1))  # half-widths in bits, and how far above the usual a local noise is believed
 _WIDTHS = (10, 30, 100)  # bits on either side over which the gains may be averaged
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one burst says.
+
+    Attributes
+    ----------
+    bits
+        Shape (n_bits, 2), from the start word's first bit on: evidence for 0 and for 1. [nats]
+    spread
+        Mean square of what is left over, in units of the noise that was assumed; 1 is as expected.
+    residual
+        Shape (n_bits,): what is left over of the decided tone, in units of its gain and noise; 0 where nothing is.
+    snr_db
+        Eb/N0. [dB]
+    """
+
+    bits: NDArray[np.float64]
+    spread: float
+    residual: NDArray[np.complex128]
+    snr_db: float
 
 
 @dataclass(slots=True)
@@ -50,6 +79,8 @@ class Burst:
         Shape (n_bits, 4): mark, space, upper and lower side tone; the first bit is the preamble's.
     valid
         Shape (n_bits,): False where samples were lost.
+    first_evidence
+        The noncoherent evidence of `correlation`, once it was asked for.
     """
 
     start: float
@@ -60,6 +91,7 @@ class Burst:
     origin: int = 0
     correlation: NDArray[np.complex128] = field(default_factory=lambda: np.zeros((0, 4), np.complex128))
     valid: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    first_evidence: Evidence | None = None
 
     @property
     def samples_per_bit(self) -> float:
@@ -80,6 +112,7 @@ class Burst:
             # The templates' phases then refer to each bit's own start.
             self.correlation *= np.exp(2j * np.pi * self.detuning * TONE_CYCLES * np.arange(n_bits)[:, None])
         self.valid = np.abs(self.correlation).max(axis=1) > 1e-9
+        self.first_evidence = None
         begin = self.start + np.arange(n_bits) * self.samples_per_bit
         for low, high in gaps:
             self.valid &= (begin + self.samples_per_bit < low) | (begin > high)
@@ -122,28 +155,6 @@ class Burst:
         self.clock += drift
         self.start = middle - N_PREAMBLE_BITS // 2 * self.samples_per_bit
         self.correlate(gaps)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What one burst says.
-
-    Attributes
-    ----------
-    bits
-        Shape (n_bits, 2), from the start word's first bit on: evidence for 0 and for 1. [nats]
-    spread
-        Mean square of what is left over, in units of the noise that was assumed; 1 is as expected.
-    residual
-        Shape (n_bits,): what is left over of the decided tone, in units of its gain and noise; 0 where nothing is.
-    snr_db
-        Eb/N0. [dB]
-    """
-
-    bits: NDArray[np.float64]
-    spread: float
-    residual: NDArray[np.complex128]
-    snr_db: float
 
 
 def _running_sum(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
@@ -192,17 +203,20 @@ def _limited(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ln_i0(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ln I0(x), within 0.01, without overflow."""
-    small = np.minimum(x, 8.0)
-    return np.asarray(
-        np.where(
-            x < 8.0, np.log(np.i0(small)), x - 0.5 * np.log(2 * np.pi * np.maximum(x, 8.0)) + 0.125 / np.maximum(x, 8.0)
-        )
-    )
+    """Logarithm of I0(x), within 0.01, without overflow."""
+    large = np.maximum(x, 8.0)
+    asymptotic = x - 0.5 * np.log(2 * np.pi * large) + 0.125 / large
+    return np.asarray(np.where(x < 8.0, np.log(np.i0(np.minimum(x, 8.0))), asymptotic))
 
 
 def noncoherent_evidence(burst: Burst) -> Evidence:
     """Evidence of a burst whose bits are not known yet: levels and noise come from the preamble and ``ZCZC``."""
+    if burst.first_evidence is None:
+        burst.first_evidence = _noncoherent_evidence(burst)
+    return burst.first_evidence
+
+
+def _noncoherent_evidence(burst: Burst) -> Evidence:
     known = KNOWN_BITS[0][: len(burst.correlation)]
     n = len(known)
     side = _local_noise(burst, n)

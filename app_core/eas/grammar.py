@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from app_core.eas.event_codes import event_codes
 from app_core.eas.waveform import MAX_HEADER_BYTES, MAX_LOCATIONS
 
 N_CHARS = MAX_HEADER_BYTES
@@ -21,12 +22,6 @@ _FIRST_LOCATION = 13
 _NEGLIGIBLE = 40.0  # nats below the best: forms that are not looked at closely
 _FORMS = ((7, 8, 0.96), (7, 7, 0.03), (6, 8, 0.009), (6, 7, 0.001))
 """Lengths of issue time and callsign, and how usual they are."""
-
-_EVENTS = (
-    "ADR AVA AVW BHW BLU BWW BZW CAE CDW CEM CFA CFW CHW CWW DBA DBW DEW DMO DSW EAN EAT EQW EVA EVI EWW FCW FFA FFS "
-    "FFW FLA FLS FLW FRW FSW FZW HLS HMW HUA HUW HWA HWW IBW IFW LAE LEW LSW MEP NAT NIC NMN NPT NST NUW POS RHW RMT "
-    "RWT SCS SMW SPS SPW SQW SSA SSW SVA SVR SVS TOA TOE TOR TRA TRW TSA TSW TXB TXF TXO TXP VOA VOW WFA WFW WSA WSW"
-).split()
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
@@ -59,7 +54,7 @@ def _codes(words: list[str]) -> NDArray[np.int64]:
 
 
 def _character_prior(groups: list[tuple[str, float]]) -> NDArray[np.float64]:
-    """ln prior of the 128 characters: each group shares its weight evenly."""
+    """Logarithm of the prior of the 128 characters: each group shares its weight evenly."""
     prior = np.full(128, -np.inf)
     for characters, weight in groups:
         for c in characters:
@@ -70,7 +65,7 @@ def _character_prior(groups: list[tuple[str, float]]) -> NDArray[np.float64]:
 def _weights(n: int, usual: list[int], share: float) -> NDArray[np.float64]:
     prior = np.full(n, (1.0 - share) / n)
     prior[usual] += share / len(usual)
-    return np.log(prior)
+    return np.asarray(np.log(prior))
 
 
 _STRANGE = 1e-4
@@ -100,13 +95,14 @@ def _priors() -> _Priors:
         members[name] = np.flatnonzero(np.isfinite(prior))
         class_prior[name] = prior[members[name]]
     pairs = _codes([f"{i:02d}" for i in range(100)])
+    events = sorted(event_codes())
     originators = _codes(["EAS", "CIV", "WXR", "PEP"])
     return _Priors(
         members=members,
         class_prior=class_prior,
         words={
             "originator": (originators, np.full(4, -np.log(4))),
-            "event": (_codes(_EVENTS), np.full(len(_EVENTS), -np.log(len(_EVENTS)))),
+            "event": (_codes(events), np.full(len(events), -np.log(len(events)))),
             "day": (_codes([f"{i:03d}" for i in range(1000)]), _weights(1000, list(range(1, 367)), 0.99)),
             "hour": (pairs, _weights(100, list(range(24)), 0.995)),
             "minute": (pairs, _weights(100, list(range(60)), 0.995)),

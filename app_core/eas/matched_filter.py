@@ -67,7 +67,7 @@ class FrontEnd:
     """
 
     def __init__(self, sample_rate_hz: float) -> None:
-        if not 7900.0 <= sample_rate_hz <= 192_000.0:
+        if not 8000.0 <= sample_rate_hz <= 192_000.0:
             raise ValueError(f"sample_rate_hz must be within 8000 to 192000, got {sample_rate_hz}")
         self.step = Fraction(sample_rate_hz).limit_denominator(1000) / RATE
         self._step = float(self.step)
@@ -84,7 +84,7 @@ class FrontEnd:
 
     def _input_needed(self) -> int:
         """Samples of PCM, counted from the stream's start, that the next hop needs."""
-        return (self._hops + 1) * HOP * self.step.numerator // self.step.denominator + self._half + 1
+        return int((self._hops + 1) * HOP * self.step.numerator // self.step.denominator) + self._half + 1
 
     def samples_to_next_hop(self) -> int:
         """Count the samples of PCM that are missing for the next hop; at least 1 after `pop` gave None."""

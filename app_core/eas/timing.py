@@ -293,13 +293,12 @@ def _tune(
 
 
 def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tuple[int, int]:
-    """Nearer start word and its hard errors, by the tones' powers with their own noise taken off."""
+    """Nearer start word and its hard errors, by the tones' magnitudes, each against its own in the preamble."""
     length = SAMPLES_PER_BIT / (1.0 + clock)
     power = np.abs(correlate_bits(samples, start, length, TONE_CYCLES[:2], N_KNOWN_BITS)) ** 2
     ones = KNOWN_BITS[0][:N_PREAMBLE_BITS] == 1
     lead = power[:N_PREAMBLE_BITS]
     mark, space = lead[ones, 0].mean(), lead[~ones, 1].mean()
-    noise = max((lead[~ones, 0].mean() + lead[ones, 1].mean()) / 2, 1e-30)
     tail = power[N_PREAMBLE_BITS:]
     metric = (
         np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2

@@ -1,3 +1,6 @@
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,10 +14,28 @@ from app_core.alerts.alert import Alert
 from app_core.alerts.keeper import AlertKeeper, KeeperSettings
 from app_core.alerts.recorder import to_int16
 from app_core.alerts.store import AlertStore
-from app_core.base.blocks import PcmBlock
 from app_core.base.errors import LifecycleError, LinkError
 from app_core.eas.events import BurstHeard
 from tests.unit.alerts.air import NOW, Channel, header_text, issue_text
+
+STATION = """
+import sys
+from datetime import UTC
+from pathlib import Path
+from app_core.alerts.keeper import AlertKeeper, KeeperSettings
+from tests.unit.alerts.air import Channel
+
+said = []
+settings = KeeperSettings(pcm_queue_s=1000.0)
+with AlertKeeper(Path(sys.argv[1]), lambda alert: said.append(alert.state), settings=settings, zone=UTC) as keeper:
+    channel = Channel()
+    channel.audio(20.0, lambda block: keeper.on_pcm("kc1", block))
+    keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+    channel.audio(30.0, lambda block: keeper.on_pcm("kc1", block))
+    keeper.drain(10.0)
+    print(*said, flush=True)
+    sys.stdin.read()
+"""
 
 FAST = KeeperSettings(pcm_queue_s=1000.0, retry_first_s=0.01, retry_longest_s=0.02)
 
@@ -307,6 +328,27 @@ def test_a_restart_in_the_middle_of_a_message_doubles_nothing(tmp_path: Path, cl
     ended = listener.alerts[-1]
     assert ended.end_reason == "interrupted"
     assert soundfile.info(tmp_path / str(ended.recording)).frames == 26 * 8000
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_message_doubles_nothing(tmp_path: Path, clock: Clock) -> None:
+    command = [sys.executable, "-c", STATION, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+    assert [path.suffix for path in (tmp_path / "recordings").iterdir()] == [".part"]
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        channel.lose(20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert len(keeper.store.latest()) == 1
+    assert listener.states == [("TOR", "ended")]
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "interrupted"
+    n_samples = soundfile.info(tmp_path / str(ended.recording)).frames
+    assert 46 * 8000 - 2 * 4096 <= n_samples <= 46 * 8000
 
 
 def test_audio_beyond_the_queue_is_dropped_and_counted_and_events_are_not(tmp_path: Path, clock: Clock) -> None:
