@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app_core.base.errors import ConfigError
@@ -29,6 +29,15 @@ STATION_PLACES = (Path("station.toml"), Path("/etc/herald/station.toml"))
 
 _TEST_VARIABLES = {"HERALD_CORPUS"}
 """Variables of the test suite, which may stand in a developer's environment."""
+
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+    return value.upper()
 
 
 class StationTable(BaseModel):
@@ -60,7 +69,7 @@ class ProgramSettings(BaseSettings):
     config_path: Path | None = None
     herald_station: Path | None = None
     herald_data_dir: Path | None = None
-    herald_log_level: str = "INFO"
+    herald_log_level: Annotated[str, AfterValidator(_log_level)] = "INFO"
     herald_log_json: bool = False
     herald_cache_dir: Path | None = None
 
@@ -160,7 +169,10 @@ def _program_settings(dotenv_path: Path | None) -> ProgramSettings:
     if dotenv_path is not None:
         if not dotenv_path.is_file():
             raise ConfigError(f"CONFIG_PATH names {dotenv_path}, which is not a file")
-        names |= set(dotenv_values(dotenv_path))
+        try:
+            names |= set(dotenv_values(dotenv_path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"CONFIG_PATH names {dotenv_path}, which cannot be read: {error}") from error
     known = {field.upper() for field in ProgramSettings.model_fields} | _TEST_VARIABLES
     for name in sorted(names):
         if name.upper().startswith("HERALD_") and name.upper() not in known:
@@ -174,9 +186,10 @@ def _program_settings(dotenv_path: Path | None) -> ProgramSettings:
 
 
 def _find_station(program: ProgramSettings) -> Path | None:
-    for named in (program.herald_station, program.config_path):
-        if named is not None and named.suffix == ".toml":
-            return named
+    if program.herald_station is not None:
+        return program.herald_station
+    if program.config_path is not None and program.config_path.suffix == ".toml":
+        return program.config_path
     return next((place for place in STATION_PLACES if place.is_file()), None)
 
 

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -47,11 +48,26 @@ _HEADER_S = 20.0
 
 _ROUND_S = 0.2
 _HOUSEKEEPING_S = 5.0
-_FREED_BYTES = 50_000_000
 
 
 class KeeperSettings(BaseModel):
-    """What a station may choose about its alerts."""
+    """What a station may choose about its alerts.
+
+    Attributes
+    ----------
+    record
+        Whether audio is kept; without it `AlertKeeper.on_pcm` does nothing.
+    pre_roll_s, longest_message_s
+        Audio before a header, and after it at the most. [seconds]
+    lost_after_s
+        A recording without audio for this long is closed. [seconds]
+    pcm_queue_s, event_queue
+        See `Intake`. [seconds; events]
+    recordings_max_bytes, recordings_max_days, recordings_keep_free_bytes
+        Beyond each of these the oldest recordings are removed; the last one is the room that a full disk gets.
+    retry_first_s, retry_longest_s
+        Bounds of the waits between tries to store and to publish. [seconds]
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,6 +78,7 @@ class KeeperSettings(BaseModel):
     pcm_queue_s: Annotated[float, Field(gt=0)] = 10.0
     event_queue: Annotated[int, Field(ge=1)] = 10_000
     recordings_max_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    recordings_keep_free_bytes: Annotated[int, Field(ge=0)] = 50_000_000
     recordings_max_days: Annotated[float, Field(gt=0)] = 90.0
     retry_first_s: Annotated[float, Field(gt=0)] = 0.5
     retry_longest_s: Annotated[float, Field(gt=0)] = 15.0
@@ -226,7 +243,7 @@ class AlertKeeper(Worker):
     def run(self, stopping: threading.Event) -> None:
         """Work until `stopping` is set, then through what is queued, and end."""
         try:
-            self._recover()
+            self._isolated(self._recover)
             with self._storer, self._publisher:
                 while not stopping.is_set():
                     self._intake.arrived.wait(_ROUND_S)
@@ -336,6 +353,7 @@ class AlertKeeper(Worker):
         log.info("alert %s on %s: %s", alert.alert_id, item.channel_id, alert.text)
         audio.message = message
         if audio.pre_roll is not None:
+            self._keep_free()
             try:
                 audio.open_recording(message, path)
             except LinkError as error:
@@ -387,13 +405,21 @@ class AlertKeeper(Worker):
         except LinkError as error:
             self._note(error)
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
-                self._free_space()
+                self._free_space(self.settings.recordings_keep_free_bytes)
                 self._spool.write_unsaved()
 
-    def _free_space(self) -> None:
-        total = sum(path.stat().st_size for path in self.recordings.glob("*.flac"))
-        removed = prune_recordings(self.recordings, max(0, total - _FREED_BYTES), float("inf"), self._utc())
-        log.warning("the disk is full: %d of the oldest recordings are removed", len(removed))
+    def _keep_free(self) -> None:
+        """See that the disk has room for a recording before it begins: libsndfile cannot go on after a full disk."""
+        with contextlib.suppress(OSError):
+            lacking = self.settings.recordings_keep_free_bytes - shutil.disk_usage(self.directory).free
+            if lacking > 0:
+                self._free_space(lacking)
+
+    def _free_space(self, n_bytes: int) -> None:
+        with contextlib.suppress(OSError):
+            total = sum(path.stat().st_size for path in self.recordings.glob("*.flac"))
+            removed = prune_recordings(self.recordings, max(0, total - n_bytes), float("inf"), self._utc())
+            log.warning("the disk is full: %d of the oldest recordings are removed", len(removed))
 
     def _wake_all(self) -> None:
         self._publisher.wake()

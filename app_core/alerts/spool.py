@@ -152,7 +152,8 @@ class Spool:
             raise LinkError(f"the alert spool cannot be read: {error}") from error
         for path in paths:
             if path.suffix == ".tmp":
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
             elif path.suffix == ".json":
                 entry = self._read(path)
                 if entry is not None:

@@ -114,7 +114,7 @@ class FfmpegReader:
         if len(header) < _AU_HEADER.size:
             raise WireError(f"no audio that FFmpeg can read ({self._reason()})")
         magic, offset, _, coding, rate_hz, n_channels = _AU_HEADER.unpack(header)
-        if magic != b".snd" or coding != _AU_FLOAT or not 1 <= n_channels or not offset <= _LARGEST_AU_HEADER:
+        if magic != b".snd" or coding != _AU_FLOAT or n_channels < 1 or offset > _LARGEST_AU_HEADER:
             raise WireError("FFmpeg wrote something else than was asked of it")
         self._stdout.read(offset - _AU_HEADER.size)
         return float(rate_hz), n_channels

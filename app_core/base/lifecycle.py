@@ -42,6 +42,11 @@ class Worker:
         return self._failure
 
     @property
+    def was_started(self) -> bool:
+        """Whether it was started, ever: then it cannot be started again."""
+        return self._thread is not None
+
+    @property
     def is_alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()

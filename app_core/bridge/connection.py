@@ -7,7 +7,6 @@ a caller needs to know one thing alone: try again.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -101,9 +100,16 @@ def connect(settings: RedisSettings, *, blocking_s: float = 0.0) -> redis.Redis:
     if settings.url.startswith("unix://"):
         options.pop("socket_keepalive")
     try:
-        return redis.Redis.from_url(settings.url, **options)
-    except ValueError as error:
-        raise ConfigError(f"REDIS_URL is malformed: {error}") from error
+        client = redis.Redis.from_url(settings.url, **options)
+        # An option in the URL that redis-py does not know shows only when a connection is made, which sends nothing.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        # The cause is not shown: it may quote a piece of the password.
+        raise ConfigError(
+            "REDIS_URL is malformed; it looks like redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+        ) from None
+    return client
 
 
 class RedisLink:
@@ -120,7 +126,6 @@ class RedisLink:
     def __init__(self, settings: RedisSettings, *, blocking_s: float = 0.0) -> None:
         self._settings = settings
         self._client = connect(settings, blocking_s=blocking_s)
-        self._pid = os.getpid()
         self.connected = False
         self.failures = 0
 

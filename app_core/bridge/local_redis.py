@@ -12,7 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from app_core.base.child import Child, find_program, wait_until
 from app_core.base.errors import LinkError
@@ -98,7 +98,8 @@ class LocalRedis:
         self.program = find_redis()
         self.settings = RedisSettings(port=port)
         self._folder = tempfile.TemporaryDirectory(prefix="herald-redis-")
-        self._log = log
+        self._own_log = (Path(self._folder.name) / "log").open("ab") if log is None else None
+        self._log = log or self._own_log
         self._child = self._make_child(port)
 
     @property
@@ -141,7 +142,11 @@ class LocalRedis:
 
         def answers() -> bool:
             try:
-                return bool(link.client.ping())
+                if not self.program.genuine:
+                    return bool(link.client.ping())
+                # Another server may hold the port: ours then ends, but not at once.
+                server: Any = link.client.info("server")
+                return bool(server["process_id"] == self.pid)
             except Exception:  # noqa: BLE001 - any failure is the same news: not yet
                 return False
 
@@ -152,7 +157,9 @@ class LocalRedis:
             link.close()
 
     def close(self) -> None:
-        """Remove the server's folder."""
+        """Remove the server's folder and close its log."""
+        if self._own_log is not None:
+            self._own_log.close()
         self._folder.cleanup()
 
     def _make_child(self, port: int) -> Child:
@@ -165,5 +172,4 @@ class LocalRedis:
             ]
         else:
             argv.append(str(port))
-        log = self._log if self._log is not None else (Path(self._folder.name) / "log").open("ab")
-        return Child("redis", argv, stdout=log, stderr=log)
+        return Child("redis", argv, stdout=self._log, stderr=self._log)

@@ -6,6 +6,7 @@ more is dropped from its old end and counted.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -16,7 +17,10 @@ import redis
 
 from app_core.base.errors import LinkError
 from app_core.base.lifecycle import Backoff, Worker
+from app_core.base.telemetry import RateLimitedLog
 from app_core.bridge.connection import RedisLink, RedisSettings
+
+_limited_log = RateLimitedLog(logging.getLogger(__name__), interval_s=10.0)
 
 _BATCH_FRAMES = 16
 """Frames that one round trip carries at the most."""
@@ -75,6 +79,7 @@ class Outbox(Worker):
         self._bytes = 0
         self.sent_count = 0
         self.dropped_count = 0
+        self.refused_count = 0
         self.last_sent_s: float | None = None
 
     @property
@@ -103,6 +108,7 @@ class Outbox(Worker):
             "oldest_age_s": round(age_s, 3),
             "sent_count": self.sent_count,
             "dropped_count": self.dropped_count,
+            "refused_count": self.refused_count,
         }
 
     def run(self, stopping: threading.Event) -> None:
@@ -136,7 +142,7 @@ class Outbox(Worker):
                 if not batch:
                     self._waiting.clear()
                     return
-            self._link.call(partial(_send, batch))
+            self.refused_count += self._link.call(partial(_send, batch))
             with self._frames_lock:
                 # Some of the batch may have been dropped as too old while it was on its way.
                 sent = set(map(id, batch))
@@ -146,10 +152,25 @@ class Outbox(Worker):
             self.last_sent_s = time.monotonic()
 
 
-def _send(batch: list[Frame], client: redis.Redis) -> None:
+def _send(batch: list[Frame], client: redis.Redis) -> int:
+    """Send some frames. Give how many commands Redis refused, of which at least one other was taken.
+
+    A refusal of all of them is the connection's fault (no password, still loading) and is raised; a single one (no
+    right to that key, no memory left) would be refused for ever, and must not hold back what stands behind it.
+    """
+    now_s = time.monotonic()
     pipeline = client.pipeline(transaction=False)
     for frame in batch:
         if frame.ttl_s is not None:
-            pipeline.set(frame.channel, frame.payload, ex=frame.ttl_s)
+            # A value that has waited lives only for the rest of its time: a key that is there is fresh.
+            left_ms = round(1000.0 * (frame.ttl_s - (now_s - frame.created_s)))
+            if left_ms > 0:
+                pipeline.set(frame.channel, frame.payload, px=left_ms)
         pipeline.publish(frame.channel, frame.payload)
-    pipeline.execute()
+    answers: list[object] = pipeline.execute(raise_on_error=False)
+    refusals = [answer for answer in answers if isinstance(answer, redis.RedisError)]
+    if refusals and len(refusals) == len(answers):
+        raise refusals[0]
+    for refusal in refusals:
+        _limited_log.warning("refused", "Redis refuses a message: %s", refusal)
+    return len(refusals)

@@ -49,7 +49,7 @@ def encode_pcm(block: PcmBlock) -> bytes:
         len(block.pcm),
         0,
     )
-    samples: bytes = np.clip(np.rint(scaled), -32768, 32767).astype("<i2").tobytes()
+    samples: bytes = np.clip(np.rint(scaled), -32767, 32767).astype("<i2").tobytes()
     return header + samples
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.errors import WireError
-from app_core.eas.framing import Burst, Evidence, coherent_evidence, noncoherent_evidence
+from app_core.eas.framing import Burst, Evidence, Gaps, coherent_evidence, noncoherent_evidence
 from app_core.eas.grammar import N_CHARS, Reading, read_header
 from app_core.eas.header import SameHeader, parse_header
 from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS
@@ -24,8 +24,6 @@ _MAX_ERROR_EARLY = 3e-5  # while more bursts may come, waiting costs little
 _MAX_ERROR = 2e-4
 _MAX_MISFIT = 0.02
 _MAX_CONTRADICTION = 12.0
-
-Gaps = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,43 +7,51 @@ burst that says something else, or silence closes the group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.eas.assembler import Gaps, Verdict, agreement, assemble, likeness
+from app_core.eas.assembler import Verdict, agreement, assemble, likeness
 from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
-from app_core.eas.framing import MAX_BURST_BITS, Burst
+from app_core.eas.framing import MARGIN, MAX_BURST_BITS, Burst, Gaps, noncoherent_evidence
 from app_core.eas.matched_filter import HOP, RATE, SAMPLES_PER_BIT, FrontEnd, SampleHistory
 from app_core.eas.timing import N_KNOWN_BITS, N_PREAMBLE_BITS, BurstSearch, Candidate, Fit, fit_start
 
 _SECOND = float(RATE)
-_MARGIN = 32  # samples around a burst
 _HISTORY = int(7.0 * _SECOND)  # the longest burst, 3.3 % slow, and the search's delay
 _LONGEST_PAUSE = 2.2 * _SECOND
 _SEARCH_DELAY = 0.8 * _SECOND
 _SHORTEST_HEADER_BITS = N_PREAMBLE_BITS + 8 * 40
 _MAX_TRIES = 3  # assemblies of one burst before its longest possible end
-_ALIKE = 0.8
+_ALIKE = 0.75  # two headers that differ reach some 0.6, noisy bursts of one 0.9
+_MOST_BURSTS = 4
 _SETTLING_S = 2  # after this the stages have seen all of the stream's end
 _MAX_ZEROS_S = 20.0  # longer losses than this cannot matter: nothing is pending any more
 
 
 @dataclass(slots=True)
 class _Group:
-    """The header bursts of one message."""
+    """The header bursts of one message, with what they say together."""
 
-    bursts: list[Burst] = field(default_factory=list)
-    verdict: Verdict | None = None
-    first_start: float = 0.0
-    last_end: float = 0.0
-    accepted: bool = False
+    bursts: list[Burst]
+    verdict: Verdict
+    last_end: float
 
+    @property
+    def n_bits(self) -> int:
+        """Length of a burst, preamble included."""
+        return N_PREAMBLE_BITS + len(self.verdict.reading.bits)
+
+    @property
+    def overdue(self) -> float:
+        """Position at which the next burst should have been heard."""
+        return self.last_end + _LONGEST_PAUSE + _SEARCH_DELAY
+
+    @property
     def window(self) -> float:
-        """Position until which another burst of the message may start."""
-        duration = self.last_end - self.bursts[-1].start if self.bursts else 0.0
-        return self.last_end + 2.0 * _LONGEST_PAUSE + duration + _SEARCH_DELAY
+        """Position until which the message may go on, one burst being lost."""
+        return self.overdue + _LONGEST_PAUSE + self.n_bits * self.bursts[-1].samples_per_bit + _SEARCH_DELAY
 
 
 class SameDecoder:
@@ -70,9 +78,13 @@ class SameDecoder:
         self._search = BurstSearch()
         self._history = SampleHistory(_HISTORY)
         self._gaps: Gaps = []
-        self._group: _Group | None = None
+        self._group: _Group | None = None  # bursts whose header is not certain yet
+        self._given: _Group | None = None  # the message whose header was given, while it may go on
         self._open: Burst | None = None
         self._tries = 0
+        self._tried: tuple[Verdict, float] | None = None  # the open burst's last assembly, and where its header ends
+        self._quiet = False
+        self._expected: float | None = None  # where the open burst should end
         self._level = 0.0  # activity of the open burst's preamble
         self._activity: list[float] = []
         self._last_end_burst = -np.inf
@@ -122,8 +134,7 @@ class SameDecoder:
         return events
 
     def _pending(self) -> bool:
-        undecided = self._group is not None and not self._group.accepted
-        return undecided or self._open is not None or self._search.pending
+        return self._group is not None or self._open is not None or self._search.pending
 
     def _feed(self, pcm: NDArray[np.float32]) -> list[SameEvent]:
         events: list[SameEvent] = []
@@ -151,8 +162,8 @@ class SameDecoder:
     # ---- bursts
 
     def _take_candidate(self, candidate: Candidate, events: list[SameEvent]) -> None:
-        origin = int(candidate.start) - _MARGIN
-        length = int(N_KNOWN_BITS * SAMPLES_PER_BIT * 1.04) + 2 * _MARGIN
+        origin = int(candidate.start) - MARGIN
+        length = int(N_KNOWN_BITS * SAMPLES_PER_BIT * 1.04) + 2 * MARGIN
         fit = fit_start(self._history.cut(origin, origin + length), candidate.start - origin, candidate.clock)
         if fit.word < 0:
             return
@@ -160,13 +171,14 @@ class SameDecoder:
         if fit.word == 0:
             self._take_header_burst(start, fit, events)
         else:
-            self._take_end_burst(start, fit.clock, events)
+            self._take_end_burst(start, fit, events)
 
-    def _take_end_burst(self, start: float, clock: float, events: list[SameEvent]) -> None:
+    def _take_end_burst(self, start: float, fit: Fit, events: list[SameEvent]) -> None:
         self._close_burst(start, events)
         self._close_group(events)
-        end = start + N_KNOWN_BITS * SAMPLES_PER_BIT / (1.0 + clock)
-        events.append(BurstHeard("end", self._place(start), self._place(end), 0.0, clock))
+        self._given = None
+        end = start + N_KNOWN_BITS * SAMPLES_PER_BIT / (1.0 + fit.clock)
+        events.append(BurstHeard("end", self._place(start), self._place(end), fit.snr_db, fit.clock))
         if start - self._last_end_burst > 2.5 * _LONGEST_PAUSE:
             events.append(EndOfMessage(self._place(start), self._place(end)))
         self._last_end_burst = start
@@ -174,32 +186,48 @@ class SameDecoder:
     def _take_header_burst(self, start: float, fit: Fit, events: list[SameEvent]) -> None:
         self._close_burst(start, events)
         self._last_end_burst = -np.inf
-        if self._group is not None and start > self._group.window():
-            self._close_group(events)
+        self._forget(start, events)
         limit = start + MAX_BURST_BITS * SAMPLES_PER_BIT / (1.0 + fit.clock)
         self._open = Burst(start=start, clock=fit.clock, detuning=fit.detuning, limit=limit)
         self._tries = 0
+        self._tried = None
+        self._quiet = False
+        before = self._given or self._group
+        self._expected = self._open.position_of_bit(before.n_bits) + MARGIN if before is not None else None
         past = int((self._history.end - start) // HOP)
         self._level = float(np.median(self._activity[-past:][:2])) if past else 0.0
 
     def _advance(self, events: list[SameEvent]) -> None:
         now = self._history.end
         burst = self._open
-        if burst is not None:
-            if now > burst.limit + _MARGIN:
-                self._close_burst(burst.limit, events)
-            elif (
-                self._tries < _MAX_TRIES
-                and now > burst.position_of_bit(_SHORTEST_HEADER_BITS)
-                and self._activity[-1] < 0.5 * (self._level + 0.5)
-            ):
-                self._tries += 1
-                self._try_burst(events, final=False)
-        elif self._group is not None:
-            if now > self._group.last_end + _LONGEST_PAUSE + _SEARCH_DELAY:
-                self._decide(self._group, events, early=False)
-            if now > self._group.window() + _SEARCH_DELAY:
-                self._close_group(events)
+        if burst is None:
+            self._forget(now, events)
+        elif now > burst.limit + MARGIN:
+            self._close_burst(burst.limit, events)
+        elif self._seems_over(burst, now):
+            self._try_burst(events, final=False)
+
+    def _forget(self, position: float, events: list[SameEvent]) -> None:
+        """Decide and drop what is over at `position`."""
+        if self._group is not None and position > self._group.overdue:
+            self._decide(self._group, events, early=False)
+        if self._group is not None and position > self._group.window:
+            self._close_group(events)
+        if self._given is not None and position > self._given.window:
+            self._given = None
+
+    def _seems_over(self, burst: Burst, now: int) -> bool:
+        """Whether the open burst's tones have just ceased, or it is as long as the one before it."""
+        was_quiet, self._quiet = self._quiet, self._activity[-1] < 0.5 * (self._level + 0.5)
+        if now < burst.position_of_bit(_SHORTEST_HEADER_BITS):
+            return False
+        if self._expected is not None and now > self._expected:
+            self._expected = None
+            return True
+        if self._tries < _MAX_TRIES and self._quiet and not was_quiet:
+            self._tries += 1
+            return True
+        return False
 
     def _close_burst(self, limit: float, events: list[SameEvent]) -> None:
         if self._open is not None:
@@ -207,91 +235,71 @@ class SameDecoder:
             self._try_burst(events, final=True)
 
     def _try_burst(self, events: list[SameEvent], *, final: bool) -> None:
-        """Assemble the group with the open burst, which joins it for good when that decides or when it is over."""
+        """Assemble the open burst with its group. It joins the group for good when that decides, or when it is over."""
         burst = self._open
         assert burst is not None  # noqa: S101
-        burst.origin = int(burst.start) - _MARGIN
-        burst.samples = self._history.cut(burst.origin, min(self._history.end, int(burst.limit) + _MARGIN))
-        if burst.detuning:
-            burst.follow_bit_clock(self._gaps)
-        else:
-            burst.correlate(self._gaps)
-        group = self._group
-        if group is not None and not self._belongs(group, burst):
-            if not final:
-                alone = assemble([burst], self._gaps)
-                if alone.header(early=True) is None:
-                    return
+        if final and self._tried is not None and self._tried[1] < min(burst.limit, self._history.end):
+            # More samples would add nothing but what follows the header.
+            self._settle(burst, self._tried[0], events)
+            return
+        burst.receive(self._history, self._gaps)
+        given = self._given
+        if given is not None and agreement(burst, given.verdict.reading.bits) > _ALIKE:
+            self._open = None
+            self._add(given, burst, events)
+            return
+        group, alone = self._group, False
+        if group is not None:
+            alone = max(likeness(b, burst, group.n_bits) for b in group.bursts) < _ALIKE
+        verdict = assemble([burst] if group is None or alone else [*group.bursts, burst], self._gaps)
+        if not final and verdict.header(early=group is None or alone or len(group.bursts) < 2) is None:
+            if not alone:
+                self._tried = (verdict, burst.position_of_bit(N_PREAMBLE_BITS + len(verdict.reading.bits)))
+            return
+        if alone:
             self._close_group(events)
-            group = None
-        if group is None:
-            group = _Group(first_start=burst.start)
-        if group.accepted:
-            assert group.verdict is not None  # noqa: S101
-            self._join(group, burst, events)
-            return
-        verdict = assemble([*group.bursts, burst], self._gaps)
-        early = len(group.bursts) < 2
-        if verdict.header(early=early) is None and not final:
-            return
-        group.verdict = verdict
-        self._join(group, burst, events)
-        self._decide(group, events, early=early)
+        self._settle(burst, verdict, events)
+
+    def _settle(self, burst: Burst, verdict: Verdict, events: list[SameEvent]) -> None:
+        """Let the open burst join the group, with what they say together, and give the header if it is certain."""
+        self._open = None
+        if self._group is None:
+            self._group = _Group([], verdict, burst.start)
+        self._group.verdict = verdict
+        self._add(self._group, burst, events)
+        self._decide(self._group, events, early=len(self._group.bursts) < 3)
+
+    def _add(self, group: _Group, burst: Burst, events: list[SameEvent]) -> None:
+        group.bursts.append(burst)
+        group.last_end = min(burst.position_of_bit(group.n_bits), burst.limit)
+        end = self._place(group.last_end)
+        snr_db = noncoherent_evidence(burst).snr_db
+        events.append(BurstHeard("header", self._place(burst.start), end, snr_db, float(burst.clock)))
+        del group.bursts[_MOST_BURSTS:]
 
     def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
         """Give the group's header if it is certain enough."""
-        assert group.verdict is not None  # noqa: S101
         header = group.verdict.header(early=early)
-        if group.accepted or header is None:
+        if header is None:
             return
-        group.accepted = True
-        events.append(
-            HeaderDecoded(
-                header=header,
-                start_sample=self._place(group.first_start),
-                end_sample=self._place(group.last_end),
-                bursts=len(group.bursts),
-                error_probability=group.verdict.error_probability,
-                snr_db=group.verdict.snr_db,
-            )
-        )
-
-    def _belongs(self, group: _Group, burst: Burst) -> bool:
-        if group.verdict is None:
-            return True
-        if group.accepted:
-            return agreement(burst, group.verdict.reading.bits) > _ALIKE
-        return max(likeness(b, burst, len(group.verdict.reading.bits)) for b in group.bursts) > _ALIKE - 0.1
-
-    def _join(self, group: _Group, burst: Burst, events: list[SameEvent]) -> None:
-        assert group.verdict is not None  # noqa: S101
-        n_bits = N_PREAMBLE_BITS + len(group.verdict.reading.bits)
-        end = min(burst.position_of_bit(n_bits), burst.limit)
-        group.bursts.append(burst)
-        group.last_end = end
-        self._group = group
-        self._open = None
-        events.append(
-            BurstHeard("header", self._place(burst.start), self._place(end), group.verdict.snr_db, burst.clock)
-        )
+        self._group = None
+        if self._given is not None and self._given.verdict.reading.text == group.verdict.reading.text:
+            self._given.last_end = group.last_end
+            return
+        self._given = group
+        events.append(HeaderDecoded(header, *self._extent(group)))
 
     def _close_group(self, events: list[SameEvent]) -> None:
-        group, self._group = self._group, None
-        if group is None or group.verdict is None:
-            return
-        self._decide(group, events, early=False)
-        if group.accepted:
-            return
-        events.append(
-            HeaderUnverified(
-                best_guess=group.verdict.reading.text,
-                start_sample=self._place(group.first_start),
-                end_sample=self._place(group.last_end),
-                bursts=len(group.bursts),
-                error_probability=group.verdict.error_probability,
-                snr_db=group.verdict.snr_db,
-            )
-        )
+        if self._group is not None:
+            self._decide(self._group, events, early=False)
+        if self._group is not None:
+            events.append(HeaderUnverified(self._group.verdict.reading.text, *self._extent(self._group)))
+            self._group = None
+
+    def _extent(self, group: _Group) -> tuple[int, int, int, float, float]:
+        """What `HeaderDecoded` and `HeaderUnverified` say beside the header."""
+        start, end = self._place(group.bursts[0].start), self._place(group.last_end)
+        return start, end, len(group.bursts), group.verdict.error_probability, group.verdict.snr_db
 
     def _place(self, position: float) -> int:
         """Position at the decoder's rate to a sample of the input stream."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.dsp._same_kernels import TONE_CYCLES, correlate_bits
-from app_core.eas.matched_filter import SAMPLES_PER_BIT
+from app_core.eas.matched_filter import SAMPLES_PER_BIT, SampleHistory
 from app_core.eas.timing import (
     KNOWN_BITS,
     N_PREAMBLE_BITS,
@@ -26,6 +26,12 @@ from app_core.eas.timing import (
 from app_core.eas.waveform import MAX_HEADER_BYTES
 
 MAX_BURST_BITS = N_PREAMBLE_BITS + 8 * (MAX_HEADER_BYTES + 2)
+
+MARGIN = 32
+"""Samples that are kept around a burst."""
+
+Gaps = list[tuple[float, float]]
+"""Spans of lost samples, in order. [samples at the decoder's rate]"""
 
 _LARGEST_EVIDENCE = 20.0  # Eb/N0 of 13 dB: no model of the noise is worth more trust than this
 _LARGEST_RATIO = (
@@ -102,7 +108,16 @@ class Burst:
         """Position of the start of `bit`, counted from the preamble's first."""
         return self.start + bit * self.samples_per_bit
 
-    def correlate(self, gaps: list[tuple[float, float]]) -> None:
+    def receive(self, history: SampleHistory, gaps: Gaps) -> None:
+        """Take the burst's samples, as far as they are there, and correlate its bits."""
+        self.origin = int(self.start) - MARGIN
+        self.samples = history.cut(self.origin, min(history.end, int(self.limit) + MARGIN))
+        if self.detuning:
+            self._follow_bit_clock(gaps)
+        else:
+            self.correlate(gaps)
+
+    def correlate(self, gaps: Gaps) -> None:
         """Correlate all bits that `samples` and `limit` hold; those that meet one of `gaps` are not valid."""
         end = min(self.limit, self.origin + len(self.samples) - 1.0)
         n_bits = int(np.clip((end - self.start) / self.samples_per_bit, 0, MAX_BURST_BITS))
@@ -117,7 +132,7 @@ class Burst:
         for low, high in gaps:
             self.valid &= (begin + self.samples_per_bit < low) | (begin > high)
 
-    def follow_bit_clock(self, gaps: list[tuple[float, float]]) -> None:
+    def _follow_bit_clock(self, gaps: Gaps) -> None:
         """Fit the bit clock of a detuned sender, further and further into the burst by its own hard decisions."""
         n_bits = 2 * N_PREAMBLE_BITS
         tones = (1.0 + self.clock) * (1.0 + self.detuning)
@@ -143,7 +158,7 @@ class Burst:
         turn = np.exp(-2j * np.pi * self.detuning * (data_phase(bits) - 3.5 / 2))
         return np.asarray(self.correlation * turn[:, None])
 
-    def refine_clock(self, bits: NDArray[np.int8], gaps: list[tuple[float, float]]) -> None:
+    def refine_clock(self, bits: NDArray[np.int8], gaps: Gaps) -> None:
         """Fit the clock to all bits that are known or guessed, shape (n_bits,); -1 is unknown."""
         if self.detuning:
             return

@@ -72,7 +72,7 @@ class FrontEnd:
         self.step = Fraction(sample_rate_hz).limit_denominator(1000) / RATE
         self._step = float(self.step)
         self._table = interpolation_table(sample_rate_hz)
-        self._half = self._table.shape[1] // 2
+        self._half = int(self._table.shape[1]) // 2
         self._mixer = _mixer()
         self._pcm = np.zeros(self._half - 1, np.float32)
         self._pcm_start = 1 - self._half
@@ -84,7 +84,7 @@ class FrontEnd:
 
     def _input_needed(self) -> int:
         """Samples of PCM, counted from the stream's start, that the next hop needs."""
-        return int((self._hops + 1) * HOP * self.step.numerator // self.step.denominator) + self._half + 1
+        return (self._hops + 1) * HOP * self.step.numerator // self.step.denominator + self._half + 1
 
     def samples_to_next_hop(self) -> int:
         """Count the samples of PCM that are missing for the next hop; at least 1 after `pop` gave None."""

@@ -154,6 +154,8 @@ class Fit:
         Index into `WORDS`, or -1 when the start word is neither.
     errors
         Hard errors among the 28 known bits of the nearer word.
+    snr_db
+        Eb/N0 of the preamble. [dB]
     """
 
     start: float
@@ -161,6 +163,7 @@ class Fit:
     detuning: float
     word: int
     errors: int
+    snr_db: float
 
 
 def data_phase(bits: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -251,7 +254,7 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_erro
     """
     preamble = KNOWN_BITS[0][:N_PREAMBLE_BITS]
     start, clock = fit_bit_clock(samples, start, clock, preamble, 0.25, 0.3)
-    word, errors = _which_word(samples, start, clock)
+    word, _, _ = _which_word(samples, start, clock)
     bits = KNOWN_BITS[word]
     start, clock = fit_bit_clock(samples, start, clock, bits, 0.1, 0.12)
     middle = start + N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock)
@@ -261,8 +264,8 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_erro
     if locked_power > _LOCKED_SHARE * free_power or abs(detuning) < _SMALL_DETUNING:
         clock, detuning, middle = clock + detuning + drift, 0.0, locked_middle
     start = max(0.0, middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock))
-    word, errors = _which_word(samples, start, clock)
-    return Fit(start, clock, detuning, word if errors <= max_errors else -1, errors)
+    word, errors, snr_db = _which_word(samples, start, clock)
+    return Fit(start, clock, detuning, word if errors <= max_errors else -1, errors, snr_db)
 
 
 def _tune(
@@ -292,20 +295,18 @@ def _tune(
     return drift, float(best.max()), middle
 
 
-def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tuple[int, int]:
-    """Nearer start word and its hard errors, by the tones' magnitudes, each against its own in the preamble."""
+def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tuple[int, int, float]:
+    """Nearer start word, its hard errors by the tones' magnitudes against the preamble's, and Eb/N0 in dB."""
     length = SAMPLES_PER_BIT / (1.0 + clock)
     power = np.abs(correlate_bits(samples, start, length, TONE_CYCLES[:2], N_KNOWN_BITS)) ** 2
     ones = KNOWN_BITS[0][:N_PREAMBLE_BITS] == 1
     lead = power[:N_PREAMBLE_BITS]
     mark, space = lead[ones, 0].mean(), lead[~ones, 1].mean()
     tail = power[N_PREAMBLE_BITS:]
-    metric = (
-        np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2
-        if max(mark, space) > noise
-        else tail[:, 0] - tail[:, 1]
-    )
+    metric = np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2
     hard = (metric > 0).astype(np.int8)
     errors = [int(np.sum((known[N_PREAMBLE_BITS:] >= 0) & (known[N_PREAMBLE_BITS:] != hard))) for known in KNOWN_BITS]
     word = int(np.argmin(errors))
-    return word, errors[word]
+    silent = max(float(lead[~ones, 0].mean() + lead[ones, 1].mean()), 1e-30)
+    snr_db = 10.0 * float(np.log10(max((mark + space) / silent - 1.0, 1e-3)))
+    return word, errors[word], snr_db

@@ -18,7 +18,7 @@ from app_core.base.lifecycle import Worker
 from app_core.bridge import keys
 from app_core.bridge.messages import SpectrumMessage, plain_number
 from app_core.bridge.sample_codec import encode_samples
-from app_core.dsp.measure import FLOOR_DBFS, channel_snr_db, clipping_share, level_dbfs
+from app_core.dsp.measure import FLOOR_DBFS, channel_snr_db, clipping_share, mean_power, power_dbfs
 from app_core.dsp.spectrum import DBFS_MAX, DBFS_MIN, SpectrumEstimator, normalize
 from app_core.radio.reader import Reader
 from app_core.radio.receiver import ReceiverSettings
@@ -29,6 +29,9 @@ Put = Callable[[str, bytes, int | None], None]
 
 LOCK_BANDWIDTH_HZ = 12_500.0
 """Width over which the strongest signal is measured: a narrow FM channel."""
+
+UNDERFLOW_AFTER_S = 1.0
+"""Time without a new sample in the ring that counts as one underflow. [seconds]"""
 
 FULL_WARNING_PERCENT = 80.0
 """Fill above which the ring is said to be in trouble."""
@@ -67,6 +70,8 @@ class Publisher(Worker):
         self._looked_at = 0
         self._row_samples = 0
         self._samples_in_row = 0
+        self._row_power = 0.0
+        self._row_clipped = 0.0
         self._ring: RingBuffer | None = None
         self._last_anchor: Anchor | None = None
         self.sequence = 0
@@ -82,16 +87,18 @@ class Publisher(Worker):
 
     def run(self, stopping: threading.Event) -> None:
         """Publish until stopped."""
-        waited_since_s = time.monotonic()
+        seen, grew_s = -1, time.monotonic()
         while not stopping.is_set():
             wait_s = self._work()
-            if wait_s <= 0:
-                waited_since_s = time.monotonic()
-                continue
-            if self._ring is not None and time.monotonic() - waited_since_s > 1.0:
-                self._ring.count_underflow()
-                waited_since_s = time.monotonic()
-            stopping.wait(wait_s)
+            ring, now_s = self._ring, time.monotonic()
+            written = -1 if ring is None else ring.total_read + ring.readable
+            if written != seen:
+                seen, grew_s = written, now_s
+            elif ring is not None and now_s - grew_s > UNDERFLOW_AFTER_S:
+                ring.count_underflow()
+                grew_s = now_s
+            if wait_s > 0:
+                stopping.wait(wait_s)
 
     def _work(self) -> float:
         """Do what can be done now. Give how long to wait for more. [seconds]"""
@@ -107,9 +114,10 @@ class Publisher(Worker):
         if anchor is not self._last_anchor:
             self._begin_run(anchor)
         wanted = self._settings.samples_per_message
+        ended = self._reader.ended  # before the view: then the view holds the recording's very last samples
         waiting = ring.read_view(wanted)
         self._look_at(waiting, anchor)
-        if len(waiting) == wanted or (len(waiting) and ring.run_is_closed(len(waiting))):
+        if len(waiting) == wanted or (len(waiting) and (ended or ring.run_is_closed(len(waiting)))):
             self._publish_samples(ring, anchor, waiting)
             return 0.0
         missing = wanted - len(waiting)
@@ -118,9 +126,12 @@ class Publisher(Worker):
 
     def _begin_run(self, anchor: Anchor) -> None:
         """Forget what must not be averaged across a loss of samples or a change of tuning."""
+        if self._last_anchor is None or self._last_anchor.config_epoch != anchor.config_epoch:
+            self.locked_since_s = None
         self._last_anchor = anchor
         self._row_samples = max(1, int(anchor.sample_rate_hz / self._settings.spectrum_rows_per_second))
         self._samples_in_row = 0
+        self._row_power = self._row_clipped = 0.0
         self._spectrum.reset()
 
     def _look_at(self, waiting: NDArray[np.complex64], anchor: Anchor) -> None:
@@ -130,9 +141,12 @@ class Publisher(Worker):
             self._spectrum.push(piece)
             self._looked_at += len(piece)
             self._samples_in_row += len(piece)
+            self._row_power += mean_power(piece) * len(piece)
+            self._row_clipped += clipping_share(piece) * len(piece)
             if self._samples_in_row >= self._row_samples:
-                self.level_dbfs = level_dbfs(piece)
-                self.clipping = clipping_share(piece)
+                self.level_dbfs = power_dbfs(self._row_power / self._samples_in_row)
+                self.clipping = self._row_clipped / self._samples_in_row
+                self._row_power = self._row_clipped = 0.0
                 self._samples_in_row = 0
                 self._publish_spectrum(anchor)
 

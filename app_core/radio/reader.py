@@ -25,6 +25,12 @@ _limited_log = RateLimitedLog(log, interval_s=10.0)
 READ_TIMEOUT_S = 0.1
 """Longest wait for the device in one read, as the seed sets it. [seconds]"""
 
+STEADY_AFTER_S = 10.0
+"""A device that ran this long is taken for sound: its next failure is treated as its first. [seconds]"""
+
+_ROOM_POLL_S = 0.002
+"""How often a receiver that can wait looks for room in the ring. [seconds]"""
+
 
 class CaptureClock:
     """UTC time of any sample of a stream, steady against the jitter of single reads.
@@ -87,11 +93,13 @@ class Reader(Worker):
         self.last_error = ""
         self.last_sample_s: float | None = None
         self._next_sample = 0
+        self._epoch = 0
 
     def run(self, stopping: threading.Event) -> None:
         """Open, read, close; again after a failure."""
         backoff = Backoff(0.2, 5.0)
         while not stopping.is_set() and not self.ended:
+            opened_s = time.monotonic()
             try:
                 tuning = self._receiver.open()
                 self._begin(tuning)
@@ -101,7 +109,6 @@ class Reader(Worker):
                     tuning.sample_rate_hz,
                     tuning.center_frequency_hz / 1e6,
                 )
-                backoff.reset()
                 self._capture(tuning, stopping)
             except DeviceError as error:
                 if str(error) != self.last_error:
@@ -110,6 +117,8 @@ class Reader(Worker):
             finally:
                 self._receiver.close()
                 self.tuning = None
+            if time.monotonic() - opened_s > STEADY_AFTER_S:
+                backoff.reset()
             if not stopping.is_set() and not self.ended:
                 self.reopen_count += 1
                 stopping.wait(backoff.next_wait_s())
@@ -130,7 +139,8 @@ class Reader(Worker):
             away = int((time.monotonic() - self.last_sample_s) * tuning.sample_rate_hz)
             self._next_sample += away
             self.lost_samples += away
-        self._mark(self.ring, tuning, time.time_ns())
+        # The clock may have been set back meanwhile; an epoch only grows.
+        self._mark(self.ring, tuning, max(time.time_ns(), self._epoch + 1))
         self.tuning = tuning
         self.last_error = ""
 
@@ -152,8 +162,12 @@ class Reader(Worker):
         while not stopping.is_set():
             room = ring.write_view(n_samples)
             in_place = len(room) == n_samples
+            if not in_place and self._receiver.waits:
+                stopping.wait(_ROOM_POLL_S)
+                continue
             reading = self._receiver.read_into(room if in_place else spare, READ_TIMEOUT_S)
             if reading.ended:
+                self.lost_samples += reading.lost_samples
                 self.ended = True
                 return
             self._take(ring, tuning, reading, None if in_place else spare)

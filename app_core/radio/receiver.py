@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app_core.base.errors import ConfigError, WireError
 from app_core.bridge.keys import check_identifier
@@ -37,7 +37,16 @@ class ReceiverSettings(BaseModel):
     ring_max_samples: Annotated[int, Field(ge=4096)] = 4_194_304
     fft_size: Annotated[int, Field(ge=64, le=65_536)] = 2048
     spectrum_rows_per_second: Annotated[float, Field(ge=10.0, le=100.0)] = 12.0
-    locked_snr_db: float = 6.0
+    locked_snr_db: Annotated[float, Field(ge=0.0, le=80.0)] = 6.0
+
+    @model_validator(mode="after")
+    def _check_ring(self) -> Self:
+        """Refuse a ring in which a message would never be full."""
+        if self.ring_min_samples > self.ring_max_samples:
+            raise ValueError(f"ring_min_samples ({self.ring_min_samples}) is above ring_max_samples")
+        if self.ring_max_samples < 4 * self.samples_per_message:
+            raise ValueError(f"ring_max_samples must be at least 4 messages' worth: {4 * self.samples_per_message}")
+        return self
 
 
 class ReplaySettings(ReceiverSettings):
@@ -46,8 +55,8 @@ class ReplaySettings(ReceiverSettings):
     driver: Literal["replay"]
     path: Path
     iq_format: Literal["cf32", "cs16", "cu8"] | None = None
-    sample_rate_hz: Annotated[float, Field(gt=0.0)] | None = None
-    center_frequency_hz: Annotated[float, Field(ge=0.0)] | None = None
+    sample_rate_hz: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    center_frequency_hz: Annotated[float, Field(ge=0.0, le=1e12)] | None = None
     loop: bool = True
     realtime: bool = True
 
@@ -98,7 +107,19 @@ class Reading:
 
 
 class Receiver(Protocol):
-    """A source of IQ. All calls come from one thread."""
+    """A source of IQ. All calls come from one thread.
+
+    Attributes
+    ----------
+    waits
+        Whether it may be kept waiting: a recording that is played as fast as it is taken. Live samples that find no
+        room are lost; these are read later.
+    """
+
+    @property
+    def waits(self) -> bool:
+        """As above."""
+        ...
 
     def open(self) -> Tuning:
         """Open the device and give how it is tuned.
@@ -128,7 +149,7 @@ class Receiver(Protocol):
 
 
 def read_size(sample_rate_hz: float) -> int:
-    """Give the samples to ask for in one read: 50 ms, at least 1024, whole pages' worth.
+    """Give the samples to ask for in one read: 50 ms, at least 1024.
 
     Raises
     ------

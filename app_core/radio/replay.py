@@ -1,7 +1,6 @@
 """Recordings as receivers: SigMF (cf32, ci16, cu8) and raw files, in real time or as fast as they are taken.
 
-The file is mapped, never loaded: a recording may be larger than the memory. Integers become complex64 at full scale 1:
-``cu8`` as (value - 127.5) / 127.5, ``ci16`` as value / 32768.
+The file is mapped, never loaded: a recording may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -36,6 +35,11 @@ class ReplayReceiver:
         self._started_s = 0.0
         self._started_utc_s = 0.0
 
+    @property
+    def waits(self) -> bool:
+        """Whether the samples are taken as fast as there is room for them."""
+        return not self._settings.realtime
+
     def open(self) -> Tuning:
         """Map the file.
 
@@ -69,17 +73,14 @@ class ReplayReceiver:
         file = self._file
         if file is None:
             raise DeviceError(f"recording {self._settings.path} is not open")
-        if self._position >= file.n_samples:
-            if not self._settings.loop:
-                return Reading(0, time.time(), ended=True)
-            self._position = 0
-        lost = 0
-        if self._settings.realtime:
+        lost, wanted = 0, len(iq)
+        if self._settings.realtime and not self._at_end(file):
             lost = self._wait_for(len(iq), timeout_s, file.sample_rate_hz)
             due = int((time.monotonic() - self._started_s) * file.sample_rate_hz) - self._played
             wanted = min(len(iq), max(due, 0))
-        else:
-            wanted = len(iq)
+        if self._at_end(file):
+            return Reading(0, time.time(), lost_samples=lost, ended=True)
+        self._position %= file.n_samples
         n_samples = file.read_into(iq[:wanted], self._position)
         timestamp = self._started_utc_s + self._played / file.sample_rate_hz
         self._position += n_samples
@@ -89,6 +90,9 @@ class ReplayReceiver:
     def close(self) -> None:
         """Unmap the file."""
         self._file = None
+
+    def _at_end(self, file: IqFile) -> bool:
+        return self._position >= file.n_samples and not self._settings.loop
 
     def _wait_for(self, n_samples: int, timeout_s: float, sample_rate_hz: float) -> int:
         """Wait until `n_samples` are due, or `timeout_s` is over. Give the samples that had to be skipped."""
@@ -100,6 +104,6 @@ class ReplayReceiver:
         if wait_s < -_LATEST_S:
             skipped = int(-wait_s * sample_rate_hz)
             self._played += skipped
-            self._position = (self._position + skipped) % max(1, self._file.n_samples if self._file else 1)
+            self._position += skipped
             return skipped
         return 0

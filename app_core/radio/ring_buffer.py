@@ -138,7 +138,9 @@ def _map_mirrored(n_bytes: int) -> ctypes.Array[ctypes.c_char]:
     finally:
         os.close(descriptor)
     memory = (ctypes.c_char * (2 * n_bytes)).from_address(address)
-    weakref.finalize(memory, libc.munmap, address, 2 * n_bytes)
+    unmap = weakref.finalize(memory, libc.munmap, address, 2 * n_bytes)
+    # At the interpreter's exit a thread may still be writing; the kernel unmaps what is left.
+    unmap.atexit = False
     return memory
 
 
@@ -198,7 +200,15 @@ class RingBuffer:
         center_frequency_hz: float,
     ) -> None:
         """Say what the next sample to be written is; called before the first one, after a loss and after a retune."""
-        self._anchors.append(Anchor(self._written, first_sample, config_epoch, sample_rate_hz, center_frequency_hz))
+        anchor = Anchor(self._written, first_sample, config_epoch, sample_rate_hz, center_frequency_hz)
+        try:
+            # While the ring is full every write is a loss at one place: the last word holds, and nothing piles up.
+            if self._anchors[-1].position == anchor.position:
+                self._anchors[-1] = anchor
+                return
+        except IndexError:
+            pass  # none waits, or the reader took it in this moment
+        self._anchors.append(anchor)
 
     def write(self, iq: NDArray[np.complex64]) -> int:
         """Copy samples in; what finds no room is dropped and counted.

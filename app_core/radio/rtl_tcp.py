@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.errors import DeviceError
+from app_core.base.iq_file import convert_cu8
 from app_core.radio.receiver import Reading, RtlTcpSettings, Tuning, read_size
 
 SILENT_AFTER_S = 2.0
@@ -34,12 +35,17 @@ class RtlTcpReceiver:
     ----------
     settings
         Address and tuning.
+    silent_after_s
+        Silence after which the server is taken for dead. [seconds]
     """
 
-    def __init__(self, settings: RtlTcpSettings) -> None:
+    waits = False
+
+    def __init__(self, settings: RtlTcpSettings, *, silent_after_s: float = SILENT_AFTER_S) -> None:
         self._settings = settings
+        self._silent_after_s = silent_after_s
         self._socket: socket.socket | None = None
-        # 16 reads' worth, filled by the kernel in place: one conversion a read, no allocation.
+        # 4 reads' worth, filled by the kernel in place: one conversion a read, no allocation.
         self._bytes = np.empty(2 * read_size(settings.sample_rate_hz) * 4, dtype=np.uint8)
         self._filled = 0
         self._heard_s = 0.0
@@ -55,7 +61,7 @@ class RtlTcpReceiver:
         settings = self._settings
         where = f"rtl_tcp server {settings.host}:{settings.port}"
         try:
-            self._socket = socket.create_connection((settings.host, settings.port), timeout=SILENT_AFTER_S)
+            self._socket = socket.create_connection((settings.host, settings.port), timeout=self._silent_after_s)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             greeting = self._receive_exactly(_GREETING.size)
             if _GREETING.unpack(greeting)[0] != b"RTL0":
@@ -68,7 +74,7 @@ class RtlTcpReceiver:
             if settings.gain_db is not None:
                 self._command(_SET_GAIN, round(settings.gain_db * 10))
             self._socket.setblocking(False)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a host's name that no resolver takes is a UnicodeError
             self.close()
             raise DeviceError(f"{where} cannot be reached: {error}") from error
         except DeviceError:
@@ -97,18 +103,19 @@ class RtlTcpReceiver:
                 break
             try:
                 received = self._socket.recv_into(room[self._filled : wanted])
+            except BlockingIOError:  # select may be wrong; it asks again
+                continue
             except OSError as error:
                 raise DeviceError(f"the connection to rtl_tcp failed: {error}") from error
             if received == 0:
                 raise DeviceError("the rtl_tcp server closed the connection")
             self._filled += received
             self._heard_s = time.monotonic()
-        if time.monotonic() - self._heard_s > SILENT_AFTER_S:
-            raise DeviceError(f"the rtl_tcp server is connected and has been silent for {SILENT_AFTER_S:.0f} s")
+        if time.monotonic() - self._heard_s > self._silent_after_s:
+            raise DeviceError(f"the rtl_tcp server is connected and has been silent for {self._silent_after_s:.3g} s")
         n_samples = self._filled // 2
         target = iq[:n_samples].view(np.float32)
-        np.multiply(self._bytes[: 2 * n_samples], np.float32(1 / 127.5), out=target, casting="unsafe")
-        target -= np.float32(1.0)
+        convert_cu8(self._bytes[: 2 * n_samples], target)
         odd = self._filled - 2 * n_samples
         if odd:
             self._bytes[0] = self._bytes[2 * n_samples]

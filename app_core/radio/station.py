@@ -58,7 +58,7 @@ class ReceiverChain:
     def ended(self) -> bool:
         """Whether a recording that is played once has been played and published to its end."""
         ring = self.reader.ring
-        return self.reader.ended and (ring is None or ring.readable < self.settings.samples_per_message)
+        return self.reader.ended and (ring is None or ring.readable == 0)
 
     def status(self) -> dict[str, Any]:
         """Give the receiver's entry of ``sdr:metrics``."""
@@ -66,7 +66,8 @@ class ReceiverChain:
         age_s = None if reader.last_sample_s is None else now_s - reader.last_sample_s
         fresh = age_s is not None and age_s <= FRESH_S
         tuning, ring = reader.tuning, reader.ring
-        locked = fresh and publisher.locked_since_s is not None and now_s - publisher.locked_since_s >= LOCKED_AFTER_S
+        locked_since_s = publisher.locked_since_s  # read once: the publisher's thread may clear it
+        locked = fresh and locked_since_s is not None and now_s - locked_since_s >= LOCKED_AFTER_S
         statistics = None if ring is None else ring.statistics()
         return {
             "running": fresh,
@@ -121,14 +122,14 @@ class ReceiverChain:
         self._outbox.put(channel, payload, ttl_s=ttl_s)
 
     def _fresh_reader(self) -> Worker:
-        if self.reader.failure is not None:
+        if self.reader.was_started:
             self.reader = self._make_reader()
             # The publisher follows the new reader's ring; what was in the old one is lost with it.
             self.publisher.follow(self.reader)
         return self.reader
 
     def _fresh_publisher(self) -> Worker:
-        if self.publisher.failure is not None:
+        if self.publisher.was_started:
             sequence = self.publisher.sequence
             self.publisher = self._make_publisher()
             self.publisher.sequence = sequence

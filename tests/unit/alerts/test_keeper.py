@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from app_core.alerts.recorder import to_int16
 from app_core.alerts.store import AlertStore
 from app_core.base.errors import LifecycleError, LinkError
 from app_core.eas.events import BurstHeard
-from tests.unit.alerts.air import NOW, Channel, header_text, issue_text
+from tests.unit.alerts.air import NOW, Channel, header_text, issue_text, make_alert
+
+ROOT = Path(__file__).parents[3]
 
 STATION = """
 import sys
@@ -332,7 +335,7 @@ def test_a_restart_in_the_middle_of_a_message_doubles_nothing(tmp_path: Path, cl
 
 def test_a_process_that_is_killed_in_the_middle_of_a_message_doubles_nothing(tmp_path: Path, clock: Clock) -> None:
     command = [sys.executable, "-c", STATION, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "begun\n"
         child.send_signal(signal.SIGKILL)
@@ -438,6 +441,80 @@ def test_a_spool_that_cannot_be_written_delays_no_alert(tmp_path: Path, clock: C
         clock.monotonic_s += 10.0
         send(keeper, channel, 0.1)
     assert [path.stem for path in spool.glob("*.json")] == [listener.alerts[0].alert_id]
+
+
+def make_old_recordings(directory: Path) -> None:
+    (directory / "recordings").mkdir(parents=True)
+    for number in range(3):
+        path = directory / "recordings" / f"{number}.flac"
+        with path.open("wb") as file:
+            file.truncate(30_000_000)
+        os.utime(path, (NOW.timestamp(), NOW.timestamp() - 1000.0 + number))
+
+
+def test_a_full_disk_gives_up_its_oldest_recordings_for_an_alert(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    make_old_recordings(tmp_path)
+    (tmp_path / "spool").mkdir()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        assert keeper.drain(10.0)
+        (tmp_path / "spool" / f"{make_alert().alert_id}.tmp").symlink_to("/dev/full")
+        keeper.on_events("kc1", "rx1", [channel.header(header_text())], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["spool_write_errors"] == 1
+        assert keeper.status()["spool_unsaved"] == 0
+    assert [path.name for path in (tmp_path / "recordings").iterdir()] == ["2.flac"]
+
+
+def test_a_disk_that_is_nearly_full_makes_room_before_a_recording_begins(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    make_old_recordings(tmp_path)
+    settings = FAST.model_copy(update={"recordings_keep_free_bytes": 10**18})
+    with make_keeper(tmp_path, listener, clock, settings) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+    names = {path.name for path in (tmp_path / "recordings").iterdir()}
+    assert names == {"2.flac", Path(str(listener.alerts[-1].recording)).name}
+
+
+def test_recordings_beyond_the_limit_go_when_a_message_ends(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    make_old_recordings(tmp_path)
+    settings = FAST.model_copy(update={"recordings_max_bytes": 40_000_000})
+    with make_keeper(tmp_path, listener, clock, settings) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+    names = {path.name for path in (tmp_path / "recordings").iterdir()}
+    assert names == {"2.flac", Path(str(listener.alerts[-1].recording)).name}
+
+
+def test_a_malformed_spool_file_stops_nothing(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "bad.json").write_text("{")
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["spool_malformed_files"] == 1
+    assert (tmp_path / "spool" / "dead" / "bad.json").exists()
+    assert listener.states[0] == ("TOR", "begun")
+
+
+def test_thirty_one_areas_and_a_senseless_issue_time_are_an_alert(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    channel.lose(10.0)
+    areas = "-".join(f"{number:06d}" for number in range(372088, 372088 + 31))
+    text = header_text(event="DMO", locations=areas, purge="0000", issued="0001122", callsign="NOCALL00")
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [channel.header(text)], channel.to_utc)
+        assert keeper.drain(10.0)
+        (stored,) = keeper.store.latest()
+    assert len(stored.locations) == 31 and stored.issue_time is None and stored.clock_doubt
+    assert stored.header == text
 
 
 def test_the_demo_marks_its_alerts(tmp_path: Path, clock: Clock) -> None:

@@ -15,6 +15,8 @@ from app_core.alerts.alert import PROGRAM_RELEASED
 from app_core.alerts.recorder import PreRoll, Recording, mend_recordings, prune_recordings, to_int16
 from app_core.base.errors import LinkError
 
+ROOT = Path(__file__).parents[3]
+
 RECORDER = """
 import sys
 from pathlib import Path
@@ -158,7 +160,7 @@ def test_a_full_disk_is_a_link_error(tmp_path: Path) -> None:
 def test_a_killed_recorder_leaves_a_recording_that_can_be_mended(tmp_path: Path, n_blocks_before_the_kill: int) -> None:
     n_written = 0
     command = [sys.executable, "-c", RECORDER, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
         assert child.stdout is not None
         for number, line in enumerate(child.stdout):
             n_written = int(line)
@@ -205,6 +207,13 @@ def test_a_recording_is_not_given_up_because_the_disk_is_full_when_it_is_mended(
     assert mend_recordings(tmp_path) == []
     assert part.exists()
     assert [path.name for path in mend_recordings(tmp_path)] == ["one.flac"]
+
+
+def test_a_recording_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
+    part = tmp_path / "one.flac.part"
+    part.symlink_to(tmp_path / "away")
+    assert mend_recordings(tmp_path) == []
+    assert part.is_symlink()
 
 
 NOW_S = PROGRAM_RELEASED.timestamp() + 1e8

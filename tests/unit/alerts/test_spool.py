@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from app_core.alerts.alert import Alert
 from app_core.alerts.spool import Spool, SpoolEntry, next_publication, wants_store, write_durably
 from app_core.base.errors import LinkError, WireError
 from tests.unit.alerts.air import NOW, header_text, make_alert
+
+ROOT = Path(__file__).parents[3]
 
 WRITER = """
 import sys
@@ -50,7 +53,9 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def test_a_killed_writer_leaves_every_acknowledged_alert_whole(tmp_path: Path, seed: int) -> None:
     n_before_the_kill = random.Random(seed).randrange(20, 250)
     acknowledged: dict[str, int] = {}
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
         assert child.stdout is not None
         for number, line in enumerate(child.stdout):
             alert_id, revision = line.split()
@@ -153,6 +158,25 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
     write_durably(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one.json"
+    write_durably(path, b"old")
+    # A second name of the old file shows that it is replaced and not written over.
+    (tmp_path / "kept").hardlink_to(path)
+    synced: list[tuple[str, bytes]] = []
+    real_fsync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        synced.append((kind, path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_durably(path, b"new")
+    assert synced == [("file", b"old"), ("directory", b"new")]
+    assert (tmp_path / "kept").read_bytes() == b"old"
 
 
 def test_what_is_handed_over_and_expired_is_forgotten(spool: Spool) -> None:

@@ -30,7 +30,7 @@ def test_tone_balance_agrees_with_its_model_and_is_zero_in_silence(rng: np.rando
     assert np.abs(got).max() > 0.5
 
 
-def search_arguments(rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def search_arguments(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     clocks = np.array([0.97, 1.0, 1.03])[:, None]
     byte_offsets = np.rint(np.arange(17) * 32 / clocks).astype(np.int64)
     bit_offsets = np.rint(np.arange(32) * 4 / clocks).astype(np.int64)

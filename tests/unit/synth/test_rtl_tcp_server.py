@@ -99,13 +99,12 @@ def test_a_client_gets_the_dongles_header_and_then_the_station(served: Served) -
     assert abs(iq.mean()) < 0.003
 
 
-def test_samples_come_at_the_rate_of_their_clock(served: Served) -> None:
+def test_samples_come_at_the_rate_of_their_clock_and_none_before_its_time(served: Served) -> None:
+    began = time.monotonic()
     with served.connect() as client:
         receive(client, 12)
-        samples(client, 25_000)
-        began = time.monotonic()
         samples(client, 150_000)
-        assert time.monotonic() - began == pytest.approx(0.6, abs=0.2)
+        assert 0.55 < time.monotonic() - began < 2.0
 
 
 def test_the_stream_is_unbroken(served: Served) -> None:
@@ -134,6 +133,10 @@ def test_gain_drives_the_converter_from_its_last_bits_into_clipping(served: Serv
         client.sendall(command(0x0D, 28))
         clipped = until(client, lambda iq: np.mean(np.abs(iq.real) == 1.0) > 0.3)
         assert strongest_hz(clipped) == pytest.approx(62_500.0, abs=40.0)
+        client.sendall(command(0x08, 1))
+        until(client, lambda iq: 0.4 < np.abs(iq).max() < 0.95)
+        client.sendall(command(0x08, 0))
+        until(client, lambda iq: np.mean(np.abs(iq.real) == 1.0) > 0.3)
         client.sendall(command(0x03, 0))
         until(client, lambda iq: 0.4 < np.abs(iq).max() < 0.95)
 
@@ -192,7 +195,7 @@ def test_the_air_goes_on_without_a_client() -> None:
             samples(client, 10_000)
         assert not on_the_air.is_set()
         assert on_the_air.wait(10.0)
-        assert time.monotonic() - began == pytest.approx(0.7 - LEAD_S, abs=0.3)
+        assert 0.7 - LEAD_S - 0.05 < time.monotonic() - began < 2.0
     finally:
         server.stopping.set()
         assert server.join()

@@ -62,6 +62,11 @@ def test_an_alert_that_the_end_cuts_is_annotated_to_the_end(tmp_path: Path) -> N
     assert annotation["core:sample_start"] + annotation["core:sample_count"] == 100_000
 
 
+def test_an_alert_that_would_begin_at_the_very_end_is_not_annotated(tmp_path: Path) -> None:
+    _, meta_path = write_sigmf(tmp_path / "station", PLAN, 0.25)
+    assert sigmf.sigmffile.fromfile(str(meta_path)).get_annotations() == []
+
+
 def test_progress_is_told_and_the_start_is_written(tmp_path: Path) -> None:
     told: list[float] = []
     started = datetime.datetime(2026, 11, 20, 12, 0, tzinfo=datetime.timezone(datetime.timedelta(hours=-6)))

@@ -1,0 +1,196 @@
+"""``herald decode``: print the SAME headers of audio files, of raw PCM on standard input, or of recordings of IQ."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.runner import EXIT_OK, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from app_core.audio.heard import Recording
+    from services.decode_output import Output
+
+EXIT_UNREADABLE = EXIT_USAGE
+"""Something could not be read; the reason is on standard error."""
+
+STANDARD_INPUT = "-"
+_MULTIPLIERS = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+DESCRIPTION = """\
+Print the SAME headers of recordings. Audio may be of any format; every channel of a file is decoded on its own.
+Recordings of IQ are SigMF, or raw with --iq-format, --sample-rate and --center-frequency."""
+
+EXAMPLES = """\
+examples:
+  herald decode *.wav
+  rtl_fm -f 162.550M -s 22050 | herald decode - --rate 22050
+  herald decode --json --channel 162.475M capture.sigmf-meta
+  rtl_sdr -f 162475000 -s 250000 - | herald decode - --iq-format cu8 --sample-rate 250k --center-frequency 162.475M
+
+exit code: 0 when everything was read, 2 when something could not be read. Names that begin with a dash: ./-name"""
+
+
+def hertz(text: str) -> float:
+    """Read a positive frequency or rate: ``162550000``, ``162.55M``, ``250k``."""
+    multiplier = _MULTIPLIERS.get(text[-1:], 1.0)
+    number = float(text[:-1] if text[-1:] in _MULTIPLIERS else text) * multiplier
+    if not 0.0 < number <= 1e12 or not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; ends the program with exit code 2 when it makes no sense."""
+    parser = argparse.ArgumentParser(
+        prog="herald decode",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, or - for standard input")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--raw", action="store_true", help="'== FILE', then bare headers and NNNN")
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--rate", type=hertz, metavar="HZ", help="rate of raw s16le mono PCM on standard input")
+    iq = parser.add_argument_group("recordings of IQ")
+    iq.add_argument("--iq-format", choices=("cf32", "cs16", "cu8"), help="the files are raw IQ of this format")
+    iq.add_argument("--sample-rate", type=hertz, metavar="HZ", help="of the IQ; wins over what SigMF says")
+    iq.add_argument("--center-frequency", type=hertz, metavar="HZ", help="of the IQ; wins over what SigMF says")
+    iq.add_argument(
+        "--channel",
+        type=hertz,
+        metavar="HZ",
+        action="append",
+        default=[],
+        help="frequency to decode, any number of times; without it every NWR channel in the band",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.files.count(STANDARD_INPUT) > 1:
+        parser.error("standard input (-) can be read only once")
+    if arguments.iq_format is not None and None in (arguments.sample_rate, arguments.center_frequency):
+        parser.error("--iq-format needs --sample-rate HZ and --center-frequency HZ, too")
+    if STANDARD_INPUT in arguments.files and arguments.rate is None and arguments.iq_format is None:
+        parser.error("- needs the rate of its PCM, for example --rate 22050 behind rtl_fm -s 22050")
+    if arguments.rate is not None and STANDARD_INPUT not in arguments.files:
+        parser.error("--rate is for raw PCM on standard input: herald decode - --rate HZ < FILE")
+    return arguments
+
+
+def open_recording(name: str, arguments: argparse.Namespace) -> Recording:
+    """Open whatever `name` is.
+
+    Raises
+    ------
+    HeraldError, OSError
+        If it cannot be read.
+    """
+    from app_core.audio.decode_sound import open_raw_pcm, open_sound_recording
+    from app_core.base.errors import ConfigError
+
+    iq_options = {
+        "sample_rate_hz": arguments.sample_rate,
+        "center_frequency_hz": arguments.center_frequency,
+        "channels_hz": arguments.channel,
+    }
+    if name == STANDARD_INPUT:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise ConfigError("is a terminal: pipe samples into it")
+        if arguments.iq_format is None:
+            return open_raw_pcm(sys.stdin.fileno(), arguments.rate)
+        from app_core.audio.decode_iq import open_raw_iq
+
+        return open_raw_iq(sys.stdin.fileno(), iq_format=arguments.iq_format, **iq_options)
+    path = Path(name)
+    if arguments.iq_format is not None or is_sigmf(path):
+        from app_core.audio.decode_iq import open_iq_recording
+
+        return open_iq_recording(path, iq_format=None if is_sigmf(path) else arguments.iq_format, **iq_options)
+    if any(iq_options.values()):
+        path.stat()
+        raise ConfigError("is not a SigMF recording: raw IQ needs --iq-format cf32, cs16 or cu8, too")
+    return open_sound_recording(path)
+
+
+def is_sigmf(path: Path) -> bool:
+    """Whether a name means a SigMF recording: either of its files, or their common stem."""
+    if path.suffix in (".sigmf-meta", ".sigmf-data"):
+        return True
+    return not path.exists() and path.with_name(path.name + ".sigmf-meta").is_file()
+
+
+def decode(name: str, arguments: argparse.Namespace, output: Output) -> None:
+    """Decode one recording.
+
+    Raises
+    ------
+    HeraldError, OSError
+        If it cannot be read, or not to its end.
+    """
+    from services.decode_output import ProgressLine
+
+    recording = open_recording(name, arguments)
+    progress = ProgressLine(name, recording.duration_s)
+    try:
+        output.begin(name, recording)
+        position_s = 0.0
+        for step in recording.steps():
+            position_s = step.position_s
+            if step.heard:
+                progress.hide()
+            for heard in step.heard:
+                output.tell(heard)
+            progress.show(position_s)
+        progress.hide()
+        output.end(position_s)
+    finally:
+        progress.hide()
+        recording.close()
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Decode everything that was named; what cannot be read is told, and the next one begun."""
+    from app_core.base.errors import HeraldError
+    from services.decode_output import JsonOutput, PlainOutput, RawOutput, printable
+
+    # A terminal that cannot show a place's name shall still show the rest.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+    form = RawOutput if arguments.raw else JsonOutput if arguments.json else PlainOutput
+    output: Output = form(sys.stdout)
+    code = EXIT_OK
+    for name in arguments.files:
+        try:
+            decode(name, arguments, output)
+        except BrokenPipeError:
+            raise
+        except (HeraldError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            shown = "standard input" if name == STANDARD_INPUT else printable(name)
+            print(f"herald decode: {shown}: {printable(reason)}", file=sys.stderr)
+            code = EXIT_UNREADABLE
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. A reader that goes away and Ctrl-C end it without a word, with a shell's exit codes for them."""
+    arguments = parse_arguments(argv)
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
