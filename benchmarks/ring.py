@@ -1,8 +1,9 @@
 """Samples through the ring between two threads, against plain memcpy.
 
-A writer thread copies chunks of 1 MiB into a ring of 32 MiB, a reader thread copies them out, both at once. The peer
-is ``numpy.copyto`` of the same chunks between two arrays of the ring's size, every page already touched, in one thread
-and in the same run: each sample copied once, where the ring copies it twice.
+A writer thread copies chunks of 1 MiB into a ring of 32 MiB, a reader thread copies them out, both at once: from and to
+one chunk each, as a device's and a consumer's buffers are, and from and to arrays of the ring's size. The peer is
+``numpy.copyto`` of such chunks between two arrays of the ring's size, every page already touched, in one thread and in
+the same run: each sample is copied once, where the ring copies it twice.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app_core.radio.ring_buffer import BYTES_PER_SAMPLE, RingBuffer
 from benchmarks.report import Figure, at_least, ceiling
@@ -28,12 +30,13 @@ ALLOCATION_ROUNDS = 2000
 CAVEATS = (
     "two threads of one interpreter with a switch interval of 0.1 ms, as the programs set it",
     "bytes are counted once, although the ring copies them in and out",
+    "array to array walks through 96 MiB, memcpy through 64, so it shows the memory more than the ring",
     "median of 7 rounds, ring and memcpy in turns",
 )
 
 
-def _ring_seconds(ring: RingBuffer, source: np.ndarray, sink: np.ndarray) -> float:
-    """Time of `CHUNKS` chunks from one thread's array into another's. [seconds]"""
+def _ring_seconds(ring: RingBuffer, source: NDArray[np.complex64], sink: NDArray[np.complex64]) -> float:
+    """Time of `CHUNKS` chunks from one thread's array into another's, in a circle. [seconds]"""
     ring.release(ring.readable)
 
     def write() -> None:
@@ -58,7 +61,8 @@ def _ring_seconds(ring: RingBuffer, source: np.ndarray, sink: np.ndarray) -> flo
     return elapsed_s
 
 
-def _memcpy_seconds(source: np.ndarray, sink: np.ndarray) -> float:
+def _memcpy_seconds(source: NDArray[np.complex64], sink: NDArray[np.complex64]) -> float:
+    """Time of `CHUNKS` chunks from one array of the ring's size into another. [seconds]"""
     started_s = time.perf_counter()
     for number in range(CHUNKS):
         begin = number * CHUNK_SAMPLES % len(sink)
@@ -99,20 +103,19 @@ def run() -> Iterator[Figure]:
         ring = RingBuffer(RING_SAMPLES)
         source = np.ones(ring.size, dtype=np.complex64)
         sink = np.ones(ring.size, dtype=np.complex64)
-        _ring_seconds(ring, source, sink)
-        ours, peer = [], []
+        first, last = source[:CHUNK_SAMPLES].copy(), sink[:CHUNK_SAMPLES].copy()
+        _ring_seconds(ring, first, last)
+        ours, walking, peer = [], [], []
         for _ in range(ROUNDS):
-            ours.append(_ring_seconds(ring, source, sink))
+            ours.append(_ring_seconds(ring, first, last))
+            walking.append(_ring_seconds(ring, source, sink))
             peer.append(_memcpy_seconds(source, sink))
     finally:
         sys.setswitchinterval(interval_s)
     gigabytes = CHUNKS * CHUNK_SAMPLES * BYTES_PER_SAMPLE / 1e9
-    yield at_least(
-        "ring, write and read at once [GB/s]",
-        gigabytes / statistics.median(ours),
-        gigabytes / statistics.median(peer),
-        0.4,
-    )
+    memcpy = gigabytes / statistics.median(peer)
+    yield at_least("ring, chunk to chunk [GB/s]", gigabytes / statistics.median(ours), memcpy, 0.4)
+    yield at_least("ring, array to array [GB/s]", gigabytes / statistics.median(walking), memcpy, 0.4)
     peak, kept = _allocated_bytes()
     yield ceiling("allocated at once while 1 MiB passes the ring [bytes]", peak, 600.0)
     yield ceiling("kept for each MiB that has passed the ring [bytes]", kept, 1.0)

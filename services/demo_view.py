@@ -284,7 +284,7 @@ class LiveView:
     def _channels(self) -> Table:
         table = Table(expand=True, box=None, header_style="bold")
         for column, width in (("channel", 11), ("signal", 16), ("level", 9), ("heard", 9), ("last header", None)):
-            table.add_column(column, no_wrap=True, overflow="ellipsis", width=width)
+            table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=width, ratio=None if width else 1)
         for entry in (self._health.audio.channels if self._health.audio else {}).values():
             snr_db = float(entry.get("snr_db") or 0.0)
             bar = "█" * max(0, min(10, round(snr_db / 4)))

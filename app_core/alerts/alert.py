@@ -13,10 +13,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import orjson
 
+from app_core.alerts.json_fields import read_field, read_number, read_objects, read_time, time_text
 from app_core.base.errors import WireError
 from app_core.eas.header import SameHeader, parse_header
 from app_core.eas.locations import Location
@@ -39,7 +40,6 @@ DedupeKey = tuple[str, str, tuple[str, ...], str]
 _BUCKET_S = 600
 _LAST_YEAR = 9000
 _ALERT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +193,9 @@ class Alert:
             "event_kind": self.event_kind,
             "locations": [_location_dict(location) for location in self.locations],
             "purge_minutes": self.purge_minutes,
-            "issue_time": _time_text(self.issue_time),
-            "purge_time": _time_text(self.purge_time),
-            "heard_at": _time_text(self.heard_at),
+            "issue_time": time_text(self.issue_time),
+            "purge_time": time_text(self.purge_time),
+            "heard_at": time_text(self.heard_at),
             "callsign": self.callsign,
             "callsigns": list(self.callsigns),
             "channels": list(self.channels),
@@ -207,7 +207,7 @@ class Alert:
             "recording": self.recording,
             "marks": [{"name": mark.name, "position_s": mark.position_s} for mark in self.marks],
             "end_reason": self.end_reason,
-            "ended_at": _time_text(self.ended_at),
+            "ended_at": time_text(self.ended_at),
             "clock_doubt": bool(self.clock_doubt),
             "clock_doubt_reason": self.clock_doubt,
             "demo": self.demo,
@@ -247,32 +247,33 @@ class Alert:
             raise WireError("an alert is not a JSON object")
         if fields.get("version") != ALERT_JSON_VERSION:
             raise WireError(f"an alert of version {fields.get('version')!r}; this program reads {ALERT_JSON_VERSION}")
-        end_reason = _field(fields, "end_reason", str, None)
+        end_reason = read_field(fields, "end_reason", str, None)
         if end_reason is not None and end_reason not in get_args(EndReason):
             raise WireError(f"an alert ended for {end_reason!r}")
         try:
             alert = cls(
-                alert_id=_field(fields, "alert_id", str),
-                revision=_field(fields, "revision", int),
-                header=parse_header(_field(fields, "header", str)).text,
-                originator=_field(fields, "originator", str),
-                event_code=_field(fields, "event_code", str),
-                event_name=_field(fields, "event_name", str),
-                event_kind=_field(fields, "event_kind", str),
-                locations=tuple(_read_location(item) for item in _objects(fields, "locations")),
-                purge_minutes=_field(fields, "purge_minutes", int),
-                issue_time=_read_time(fields, "issue_time"),
-                purge_time=_read_time(fields, "purge_time"),
-                hearings=tuple(_read_hearing(item) for item in _objects(fields, "hearings")),
-                recording=_field(fields, "recording", str, None),
+                alert_id=read_field(fields, "alert_id", str),
+                revision=read_field(fields, "revision", int),
+                header=parse_header(read_field(fields, "header", str)).text,
+                originator=read_field(fields, "originator", str),
+                event_code=read_field(fields, "event_code", str),
+                event_name=read_field(fields, "event_name", str),
+                event_kind=read_field(fields, "event_kind", str),
+                locations=tuple(_read_location(item) for item in read_objects(fields, "locations")),
+                purge_minutes=read_field(fields, "purge_minutes", int),
+                issue_time=read_time(fields, "issue_time"),
+                purge_time=read_time(fields, "purge_time"),
+                hearings=tuple(_read_hearing(item) for item in read_objects(fields, "hearings")),
+                recording=read_field(fields, "recording", str, None),
                 marks=tuple(
-                    Mark(_field(item, "name", str), _number(item, "position_s")) for item in _objects(fields, "marks")
+                    Mark(read_field(item, "name", str), read_number(item, "position_s"))
+                    for item in read_objects(fields, "marks")
                 ),
                 end_reason=end_reason,
-                ended_at=_read_time(fields, "ended_at"),
-                clock_doubt=_field(fields, "clock_doubt_reason", str),
-                demo=_field(fields, "demo", bool),
-                text=_field(fields, "text", str),
+                ended_at=read_time(fields, "ended_at"),
+                clock_doubt=read_field(fields, "clock_doubt_reason", str),
+                demo=read_field(fields, "demo", bool),
+                text=read_field(fields, "text", str),
             )
             # One comparison finds unknown fields, missing ones, and any that contradict the rest.
             if not _ALERT_ID.fullmatch(alert.alert_id) or not alert.hearings or alert.to_dict() != fields:
@@ -348,10 +349,6 @@ def read_times(header: SameHeader, now: datetime) -> tuple[datetime | None, date
     return issued, issued + purge, ""
 
 
-def _time_text(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _location_dict(location: Location) -> dict[str, str]:
     return {
         "code": location.code,
@@ -365,7 +362,7 @@ def _location_dict(location: Location) -> dict[str, str]:
 
 
 def _read_location(item: Mapping[str, Any]) -> Location:
-    return Location(*(_field(item, name, str) for name in ("code", "name", "area", "country", "kind", "part")))
+    return Location(*(read_field(item, name, str) for name in ("code", "name", "area", "country", "kind", "part")))
 
 
 def _hearing_dict(hearing: Hearing) -> dict[str, Any]:
@@ -373,7 +370,7 @@ def _hearing_dict(hearing: Hearing) -> dict[str, Any]:
         "channel_id": hearing.channel_id,
         "receiver_id": hearing.receiver_id,
         "callsign": hearing.callsign,
-        "heard_at": _time_text(hearing.heard_at),
+        "heard_at": time_text(hearing.heard_at),
         "bursts": hearing.bursts,
         "error_probability": hearing.error_probability,
         "snr_db": hearing.snr_db,
@@ -381,54 +378,15 @@ def _hearing_dict(hearing: Hearing) -> dict[str, Any]:
 
 
 def _read_hearing(item: Mapping[str, Any]) -> Hearing:
-    heard_at = _read_time(item, "heard_at")
+    heard_at = read_time(item, "heard_at")
     if heard_at is None:
         raise WireError("an alert's hearing has no time")
     return Hearing(
-        channel_id=_field(item, "channel_id", str),
-        receiver_id=_field(item, "receiver_id", str),
-        callsign=_field(item, "callsign", str),
+        channel_id=read_field(item, "channel_id", str),
+        receiver_id=read_field(item, "receiver_id", str),
+        callsign=read_field(item, "callsign", str),
         heard_at=heard_at,
-        bursts=_field(item, "bursts", int),
-        error_probability=_number(item, "error_probability"),
-        snr_db=_number(item, "snr_db"),
+        bursts=read_field(item, "bursts", int),
+        error_probability=read_number(item, "error_probability"),
+        snr_db=read_number(item, "snr_db"),
     )
-
-
-_REQUIRED: Any = object()
-
-
-def _field(fields: Mapping[str, Any], name: str, kind: type[_T], default: Any = _REQUIRED) -> Any:
-    """Take a field of exactly one type; with a default, null stands for it, but the name has to be there."""
-    if name not in fields:
-        raise WireError(f"an alert has no {name}")
-    field = fields[name]
-    if field is None and default is not _REQUIRED:
-        return default
-    if type(field) is not kind:
-        raise WireError(f"an alert's {name} is {type(field).__name__}, not {kind.__name__}")
-    return field
-
-
-def _number(fields: Mapping[str, Any], name: str) -> float:
-    if type(fields.get(name)) is int:
-        return float(fields[name])
-    number: float = _field(fields, name, float)
-    return number
-
-
-def _objects(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    items: list[Any] = _field(fields, name, list)
-    if not all(isinstance(item, dict) for item in items):
-        raise WireError(f"an alert's {name} are not objects")
-    return items
-
-
-def _read_time(fields: Mapping[str, Any], name: str) -> datetime | None:
-    text = _field(fields, name, str, None)
-    if text is None:
-        return None
-    time = datetime.fromisoformat(text)
-    if time.utcoffset() != timedelta(0):
-        raise WireError(f"an alert's {name} is not in UTC: {text!r}")
-    return time.astimezone(UTC)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import shutil
 import threading
@@ -29,6 +28,7 @@ from typing import IO, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app_core.alerts.alert import Alert, EndReason, utc_from_seconds
+from app_core.alerts.directory_lock import hold_directory
 from app_core.alerts.handover import Handover, deliver_to_publisher, deliver_to_store
 from app_core.alerts.intake import Intake, QueuedEvent, QueuedPcm
 from app_core.alerts.message_audio import MessageAudio, OpenMessage
@@ -37,7 +37,7 @@ from app_core.alerts.spool import Spool
 from app_core.alerts.store import AlertStore, merge_alerts
 from app_core.alerts.tracker import AlertTracker
 from app_core.base.blocks import PcmBlock
-from app_core.base.errors import HeraldError, LifecycleError, LinkError
+from app_core.base.errors import HeraldError, LinkError
 from app_core.base.lifecycle import Worker
 from app_core.eas.events import EndOfMessage, HeaderDecoded, SameEvent
 
@@ -199,7 +199,7 @@ class AlertKeeper(Worker):
         LifecycleError
             If another process holds the directory, or the keeper was started before.
         """
-        self._lock_file = _lock(self.directory)
+        self._lock_file = hold_directory(self.directory)
         super().start()
 
     def drain(self, timeout_s: float) -> bool:
@@ -252,6 +252,7 @@ class AlertKeeper(Worker):
                 self._work()
                 for channel_id, audio in self._channels.items():
                     self._isolated(partial(self._end, channel_id, audio, "interrupted"))
+                self._spool.write_unsaved()
         finally:
             self.store.close()
             if self._lock_file is not None:
@@ -329,9 +330,9 @@ class AlertKeeper(Worker):
             monotonic_s=item.monotonic_s,
         )
         alert, known = sighting.alert, self._spool.get(sighting.alert.alert_id)
-        if audio.message is not None and audio.message.alert_id != alert.alert_id:
-            self._end(item.channel_id, audio, "interrupted")
         if known is not None:
+            if audio.message is not None and audio.message.alert_id != alert.alert_id:
+                self._end(item.channel_id, audio, "interrupted")
             self._merged_hearings += 1
             if sighting.is_new:
                 # The tracker has forgotten what the spool still knows by the same name.
@@ -351,6 +352,8 @@ class AlertKeeper(Worker):
         self._put(alert, sighting.expires_monotonic_s)
         self._wake_all()
         log.info("alert %s on %s: %s", alert.alert_id, item.channel_id, alert.text)
+        # Only now the message before it, whose recording takes time to close.
+        self._end(item.channel_id, audio, "interrupted")
         audio.message = message
         if audio.pre_roll is not None:
             self._keep_free()
@@ -430,25 +433,3 @@ class AlertKeeper(Worker):
         if text != self._last_error:
             log.error("%s: %s", self.name, text)
         self._last_error = text
-
-
-def _lock(directory: Path) -> IO[bytes] | None:
-    """Hold the directory for this process; None where it cannot be written, which the spool will tell and count."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / "keeper.lock").open("ab")
-    except OSError as error:
-        log.error("the alert directory %s cannot be written: %s", directory, error)
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise LifecycleError(
-            f"another process keeps its alerts in {directory}: give each process a directory of its own"
-        ) from None
-    except OSError as error:
-        # Some network file systems know no locks.
-        with contextlib.suppress(OSError):
-            log.warning("the alert directory %s cannot be locked: %s", directory, error)
-    return file

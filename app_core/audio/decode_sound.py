@@ -26,6 +26,9 @@ _LARGEST_BLOCK = 1 << 22  # samples of all channels together
 _TWIN_S = 15.0
 """Three bursts of the longest header: a channel with noise may need all of them, a clear one only the first."""
 
+_END_TWIN_S = 4.0
+"""The same for the three bursts of an end of message."""
+
 
 def channel_names(n_channels: int) -> tuple[str, ...]:
     """Name a file's channels: ``mono``, ``left`` and ``right``, or numbers from 1."""
@@ -154,11 +157,12 @@ class Twins:
         return tuple(ready)
 
     def _join(self, new: Heard) -> None:
+        apart_s = _END_TWIN_S if isinstance(new.event, EndOfMessage) else _TWIN_S
         for place, old in enumerate(self._waiting):
             if (
                 type(old.event) is type(new.event)
                 and event_text(old.event) == event_text(new.event)
-                and abs(old.start_s - new.start_s) < _TWIN_S
+                and abs(old.start_s - new.start_s) < apart_s
                 and not set(old.channels) & set(new.channels)
             ):
                 best = new if _error(new) < _error(old) else old

@@ -223,15 +223,15 @@ def search_start_model(
 def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F64, n_bits: int) -> C128:
     """Correlate consecutive bits with tones whose phase runs on from bit to bit.
 
-    A sample stands for the time from its index to the next; those at a bit's two ends count with the part that lies
-    within the bit, so that a start and a bit may have any length.
+    A sample stands for the time from half a sample before it to half a sample behind it; those at a bit's two ends
+    count with the part that lies within the bit, so that a bit may start anywhere and have any length.
 
     Parameters
     ----------
     samples
         Shape (n,).
     start
-        Where the first bit starts, >= 0; the last bit must end within `samples`. [samples]
+        Where the first bit starts, >= 0; what lies beyond the end of `samples` counts as zero. [samples]
     samples_per_bit
         Length of a bit.
     cycles
@@ -244,6 +244,7 @@ def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F
     correlation
         Shape (n_bits, n_tones), divided by `samples_per_bit`: a tone of amplitude a gives a magnitude of a / 2.
     """
+    n_samples = samples.shape[0]
     n_tones = cycles.shape[0]
     correlation = np.zeros((n_bits, n_tones), np.complex128)
     for tone in range(n_tones):
@@ -251,11 +252,11 @@ def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F
         step_re = np.cos(turn)
         step_im = -np.sin(turn)
         for k in range(n_bits):
-            begin = start + k * samples_per_bit
+            begin = start + 0.5 + k * samples_per_bit
             end = begin + samples_per_bit
             first = int(begin)
             last = int(end)
-            angle = -turn * (first + 0.5 - start)
+            angle = -turn * (first - start)
             re = np.cos(angle)
             im = np.sin(angle)
             sum_re = 0.0
@@ -266,7 +267,7 @@ def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F
                     weight = first + 1.0 - begin
                 elif i == last:
                     weight = end - last
-                if weight > 0.0:
+                if weight > 0.0 and i < n_samples:
                     x = weight * samples[i]
                     sum_re += x * re
                     sum_im += x * im
@@ -277,11 +278,12 @@ def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F
 
 def correlate_bits_model(samples: F32, start: float, samples_per_bit: float, cycles: F64, n_bits: int) -> C128:
     """Plain-numpy model of `correlate_bits`."""
-    begin = start + np.arange(n_bits)[:, None] * samples_per_bit
+    begin = start + 0.5 + np.arange(n_bits)[:, None] * samples_per_bit
     index = np.floor(begin).astype(np.int64) + np.arange(int(samples_per_bit) + 2)
     weight = np.clip(np.minimum(index + 1, begin + samples_per_bit) - np.maximum(index, begin), 0.0, 1.0)
-    values = np.append(samples, np.zeros(int(samples_per_bit) + 2, np.float32))[index] * weight / samples_per_bit
-    phase = 2.0 * np.pi * (index[..., None] + 0.5 - start) / samples_per_bit * cycles
+    padded = np.append(samples, np.zeros(max(0, int(index.max()) + 1 - len(samples)), np.float32))
+    values = padded[index] * weight / samples_per_bit
+    phase = 2.0 * np.pi * (index[..., None] - start) / samples_per_bit * cycles
     return np.asarray((values[..., None] * np.exp(-1j * phase)).sum(axis=1))
 
 

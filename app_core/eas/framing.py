@@ -169,7 +169,17 @@ class Burst:
         middle = self.position_of_bit(N_PREAMBLE_BITS // 2)
         self.clock += drift
         self.start = middle - N_PREAMBLE_BITS // 2 * self.samples_per_bit
+        self._refine_start(bits[:n_bits])
         self.correlate(gaps)
+
+    def _refine_start(self, bits: NDArray[np.int8]) -> None:
+        shifts = np.arange(-2, 3) * 0.4
+        begin = self.start - self.origin
+        sets = [
+            correlate_bits(self.samples, begin + s, self.samples_per_bit, TONE_CYCLES[:2], len(bits)) for s in shifts
+        ]
+        power = drift_power(np.array(sets), bits, 0.0, 1.0, 1)[:, 0]
+        self.start += float(np.interp(peak_position(power), np.arange(len(shifts)), shifts))
 
 
 def _running_sum(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:

@@ -15,8 +15,8 @@ from app_core.eas.waveform import MAX_LOCATIONS
 
 _HEADER = re.compile(
     r"ZCZC-(?P<originator>[A-Z]{3})-(?P<event>[A-Z0-9]{3})"
-    r"-(?P<locations>[0-9A-Z]{6}(?:-[0-9A-Z]{6}){0,%d})"
-    r"\+(?P<purge>[0-9]{4})-(?P<issued>[0-9]{6,7})-(?P<callsign>[ -*,./0-~]{1,8})-" % (MAX_LOCATIONS - 1)
+    rf"-(?P<locations>[0-9A-Z]{{6}}(?:-[0-9A-Z]{{6}}){{0,{MAX_LOCATIONS - 1}}})"
+    r"\+(?P<purge>[0-9]{4})-(?P<issued>[0-9]{6,7})-(?P<callsign>[ -*,./0-~]{1,8})-"
 )
 
 

@@ -5,7 +5,8 @@ u32; then interleaved u8 I and Q for ever. The client sends commands of five byt
 the real one, there is one client at a time and the next waits; samples that a client does not read in time are dropped,
 oldest first; and the air does not wait: the stream goes on with or without a client.
 
-What differs: only the station's own sample rate exists, and a command for another is logged and ignored.
+What differs: only the station's own sample rate exists, and a command for another is logged and ignored. A change of
+frequency or gain is heard after about `LEAD_S`, which is what the USB buffers of a real one cost.
 
 One thread renders, a little ahead of the sample clock, into a bounded queue; the thread that calls `serve` sends each
 block when it is due.

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app_core.alerts.alert import (
@@ -58,6 +58,7 @@ def test_the_year_is_the_one_that_brings_the_issue_time_nearest(
     assert infer_issue_time(issue_time, now) == expected
 
 
+@settings(deadline=None)
 @given(st.text("0123456789", min_size=6, max_size=7), st.datetimes(at(1971, 1, 1).replace(tzinfo=None)))
 def test_no_issue_time_and_no_clock_is_an_error(issue_time: str, now: datetime) -> None:
     now = now.replace(tzinfo=UTC)
@@ -176,11 +177,13 @@ alerts = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(alerts)
 def test_what_is_written_is_read_back(alert: Alert) -> None:
     assert Alert.from_json(alert.to_json()) == alert
 
 
+@settings(deadline=None)
 @given(alerts, st.data())
 def test_a_missing_or_unknown_field_is_refused(alert: Alert, choose: st.DataObject) -> None:
     fields = alert.to_dict()
@@ -191,6 +194,7 @@ def test_a_missing_or_unknown_field_is_refused(alert: Alert, choose: st.DataObje
         Alert.from_dict(fields)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100) | texts | st.lists(st.integers()).map(repr))
 def test_anything_else_is_refused(text: bytes | str) -> None:
     with pytest.raises(WireError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -48,6 +48,7 @@ def test_audio_is_rounded_clipped_and_free_of_nonsense() -> None:
     assert np.array_equal(pcm, kept, equal_nan=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=30), st.integers(1, 500))
 def test_any_blocks_leave_the_last_seconds_in_memory(lengths: list[int], capacity: int) -> None:
     pre_roll = PreRoll(1.0, capacity)
@@ -62,6 +63,7 @@ def test_any_blocks_leave_the_last_seconds_in_memory(lengths: list[int], capacit
     assert pre_roll.index_at(50.0 + at) == at
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 400)), min_size=1, max_size=12))
 def test_lost_samples_are_silence_at_their_place(blocks: list[tuple[int, int]]) -> None:
     pre_roll = PreRoll(1.0, 200)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app_core.alerts.alert import Alert
@@ -222,6 +222,7 @@ def test_expiry_is_counted_anew_after_a_reboot(
     assert unknown_boot.expires_monotonic_s == entry.expires_monotonic_s
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.sampled_from([b"{}", b'{"version":1}', b"null", b"[1]"]))
 def test_anything_else_than_an_entry_is_refused(content: bytes) -> None:
     with pytest.raises(WireError):

@@ -75,7 +75,7 @@ def test_correlate_bits_agrees_with_its_model(rng: np.random.Generator, start: f
 
 
 def test_a_tone_shows_half_its_amplitude_and_leaves_the_other_tones_alone() -> None:
-    samples = np.sin(2 * np.pi * 4 / 16 * (np.arange(160) + 0.5)).astype(np.float32)
+    samples = np.sin(2 * np.pi * 4 / 16 * np.arange(161)).astype(np.float32)
     got = np.abs(kernels.correlate_bits(samples, 0.0, 16.0, kernels.TONE_CYCLES, 10))
     np.testing.assert_allclose(got, np.tile([0.5, 0.0, 0.0, 0.0], (10, 1)), atol=1e-6)
 

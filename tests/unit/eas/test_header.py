@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app_core.base.errors import WireError
@@ -21,12 +21,14 @@ headers = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(headers)
 def test_what_is_written_is_read_back(header: SameHeader) -> None:
     assert parse_header(header.text) == header
     assert len(header.text) <= MAX_HEADER_BYTES
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_parses_exactly_or_is_a_wire_error(text: str) -> None:
     try:
@@ -36,6 +38,7 @@ def test_any_text_parses_exactly_or_is_a_wire_error(text: str) -> None:
     assert header.text == text
 
 
+@settings(deadline=None)
 @given(headers, st.data())
 def test_a_cut_or_lengthened_header_is_refused(header: SameHeader, choose: st.DataObject) -> None:
     cut = choose.draw(st.integers(0, len(header.text) - 1))
