@@ -168,7 +168,8 @@ class LocalRedis:
             argv += [
                 *("--port", str(port), "--bind", "127.0.0.1", "--dir", self._folder.name),
                 *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
-                *("--client-output-buffer-limit", "pubsub 128mb 64mb 30", "--daemonize", "no"),
+                # As words of their own: Redis 6 takes one word with blanks for one argument.
+                *("--client-output-buffer-limit", "pubsub", "128mb", "64mb", "30", "--daemonize", "no"),
             ]
         else:
             argv.append(str(port))

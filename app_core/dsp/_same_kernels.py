@@ -173,15 +173,16 @@ def search_start(
         if c == 0 or np.any(bit_offsets[c] != bit_offsets[c - 1]):
             byte_score[:] = 0
             for j in range(8):
-                shift = bit_offsets[c, j]
+                # Slices, because an index that is a sum might be negative for all the compiler knows: no SIMD then.
+                shifted = balance[bit_offsets[c, j] :]
                 weight = preamble[j]
                 for i in range(n_byte):
-                    byte_score[i] += weight * balance[i + shift]
+                    byte_score[i] += weight * shifted[i]
         total[:] = 0
         for j in range(16):
-            shift = byte_offsets[c, j]
+            shifted = byte_score[byte_offsets[c, j] :]
             for i in range(n_out):
-                total[i] += byte_score[i + shift]
+                total[i] += shifted[i]
         highest = np.float32(-1e9)
         for i in range(n_out):
             highest = max(highest, total[i])
@@ -192,9 +193,9 @@ def search_start(
             for j in range(32):
                 weight = words[w, j]
                 if weight != 0:
-                    shift = byte_offsets[c, 16] + bit_offsets[c, j]
+                    shifted = balance[byte_offsets[c, 16] + bit_offsets[c, j] :]
                     for i in range(n_out):
-                        word_score[i] += weight * balance[i + shift]
+                        word_score[i] += weight * shifted[i]
             for i in range(n_out):
                 if word_score[i] > best[i]:
                     best[i] = word_score[i]

@@ -21,7 +21,8 @@ from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS
 
 _ROUNDS = 3
 _MAX_ERROR_EARLY = 3e-5  # while more bursts may come, waiting costs little
-_MAX_ERROR = 2e-4
+_MAX_ERROR_FEW = 1e-4  # one or two bursts, and no more to come: a model of the noise that is wrong is wrong in all
+_MAX_ERROR = 5e-4
 _MAX_MISFIT = 0.02
 _MAX_CONTRADICTION = 12.0
 
@@ -34,6 +35,8 @@ class Verdict:
     ----------
     reading
         The likeliest header.
+    bursts
+        Number of bursts that were combined.
     error_probability
         Probability that it is wrong, after all allowances.
     misfit
@@ -47,6 +50,7 @@ class Verdict:
     """
 
     reading: Reading
+    bursts: int
     error_probability: float
     misfit: float
     contradiction: float
@@ -55,7 +59,8 @@ class Verdict:
 
     def header(self, *, early: bool) -> SameHeader | None:
         """The header, if it is certain enough to be given: more is asked `early`, while other bursts may come."""
-        if self.sound and self.error_probability < (_MAX_ERROR_EARLY if early else _MAX_ERROR):
+        largest = _MAX_ERROR if self.bursts >= 3 else _MAX_ERROR_FEW
+        if self.sound and self.error_probability < (_MAX_ERROR_EARLY if early else largest):
             return parse_header(self.reading.text)
         return None
 
@@ -123,7 +128,7 @@ def _judge(reading: Reading, total: NDArray[np.float64], evidences: list[Evidenc
             parse_header(reading.text)
         except WireError:
             sound = False
-    return Verdict(reading, reading.error_probability, misfit, contradiction, snr_db, sound)
+    return Verdict(reading, len(evidences), reading.error_probability, misfit, contradiction, snr_db, sound)
 
 
 def agreement(burst: Burst, bits: NDArray[np.int8]) -> float:

@@ -97,11 +97,16 @@ class SameDecoder:
         Samples that are not finite count as zero. How the stream is cut into blocks changes no event.
         """
         if len(pcm) and self._skipped > self._max_zeros:
-            self._origin += self._pushed + (self._skipped - self._max_zeros)
+            self._origin = self._position
             self._restart()
         if len(pcm):
             self._skipped = 0
         return self._feed(np.asarray(pcm, np.float32))
+
+    @property
+    def _position(self) -> int:
+        """Position in the input stream of the sample that comes next."""
+        return self._origin + self._pushed + max(0, self._skipped - self._max_zeros)
 
     @property
     def _max_zeros(self) -> int:
@@ -124,13 +129,15 @@ class SameDecoder:
         return self._feed(np.zeros(n_zeros, np.float32))
 
     def finish(self) -> list[SameEvent]:
-        """Say that the stream has ended, and give what was pending. Samples pushed later start afresh."""
+        """Say that the stream has ended, and give what was pending. Samples pushed later start afresh, behind it."""
+        position = self._position
         events: list[SameEvent] = []
         seconds = 0
         while seconds < _MAX_ZEROS_S and (seconds < _SETTLING_S or self._pending()):
             events += self.skip(int(self._rate_hz))
             seconds += 1
-        self._skipped = self._max_zeros + 1
+        self._origin = position
+        self._restart()
         return events
 
     def _pending(self) -> bool:

@@ -30,6 +30,7 @@ _SETTLE_QUARTERS = 600  # a better match within 150 bits replaces a candidate; r
 _SHARE_OF_ACTIVITY = 0.70  # header text reaches half of what its signal would give, a burst nearly all
 
 _LOCKED_SHARE = 0.85  # of the power of the free fit that a fit with tones at the bit clock must reach
+_MAX_ERRORS = 6  # of the start word's 28 bits
 _SMALL_DETUNING = 6e-4  # the free fit's own uncertainty
 
 
@@ -225,20 +226,20 @@ def fit_bit_clock(
     sign = np.where(bits < 0, 0, 2.0 * bits - 1.0)
     length = SAMPLES_PER_BIT / (1.0 + clock)
     middle = start + n_bits / 2 * length
-    lengths = length * (1.0 + np.linspace(-slip, slip, 7) / (n_bits / 2))
-    shifts = np.linspace(-reach, reach, 5) * length
+    lengths = length * (1.0 + np.linspace(-slip, slip, 5) / (n_bits / 2))
+    shifts = np.linspace(-reach, reach, 3) * length
     score = np.empty((len(lengths), len(shifts)))
     for i, trial in enumerate(lengths):
         for j, shift in enumerate(shifts):
             begin = max(0.0, middle + shift - n_bits / 2 * trial)
             power = np.abs(correlate_bits(samples, begin, trial, TONE_CYCLES[:2], n_bits)) ** 2
             score[i, j] = (sign * (power[:, 0] - power[:, 1])).sum()
-    length = float(np.interp(peak_position(score.max(axis=1)), np.arange(7), lengths))
-    middle += float(np.interp(peak_position(score.max(axis=0)), np.arange(5), shifts))
+    length = float(np.interp(peak_position(score.max(axis=1)), np.arange(5), lengths))
+    middle += float(np.interp(peak_position(score.max(axis=0)), np.arange(3), shifts))
     return max(0.0, middle - n_bits / 2 * length), SAMPLES_PER_BIT / length - 1.0
 
 
-def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_errors: int = 6) -> Fit:
+def fit_start(samples: NDArray[np.float32], start: float, clock: float) -> Fit:
     """Fit time and clock of a burst to its known bits, and tell which word starts it.
 
     Parameters
@@ -249,8 +250,6 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_erro
         Where the candidate starts in `samples`.
     clock
         The candidate's clock error.
-    max_errors
-        Most hard errors among the word's 28 bits.
     """
     preamble = KNOWN_BITS[0][:N_PREAMBLE_BITS]
     start, clock = fit_bit_clock(samples, start, clock, preamble, 0.25, 0.3)
@@ -265,7 +264,7 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float, max_erro
         clock, detuning, middle = clock + detuning + drift, 0.0, locked_middle
     start = max(0.0, middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock))
     word, errors, snr_db = _which_word(samples, start, clock)
-    return Fit(start, clock, detuning, word if errors <= max_errors else -1, errors, snr_db)
+    return Fit(start, clock, detuning, word if errors <= _MAX_ERRORS else -1, errors, snr_db)
 
 
 def _tune(
@@ -305,8 +304,12 @@ def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tup
     tail = power[N_PREAMBLE_BITS:]
     metric = np.sqrt(mark * tail[:, 0]) - np.sqrt(space * tail[:, 1]) - (mark - space) / 2
     hard = (metric > 0).astype(np.int8)
-    errors = [int(np.sum((known[N_PREAMBLE_BITS:] >= 0) & (known[N_PREAMBLE_BITS:] != hard))) for known in KNOWN_BITS]
+    wrong = [(known[N_PREAMBLE_BITS:] >= 0) & (known[N_PREAMBLE_BITS:] != hard) for known in KNOWN_BITS]
+    errors = [int(w.sum()) for w in wrong]
     word = int(np.argmin(errors))
+    if min(errors) > _MAX_ERRORS and not wrong[1][:16].any():
+        # The first two letters are enough for an end of message.
+        word, errors[1] = 1, _MAX_ERRORS
     silent = max(float(lead[~ones, 0].mean() + lead[ones, 1].mean()), 1e-30)
     snr_db = 10.0 * float(np.log10(max((mark + space) / silent - 1.0, 1e-3)))
     return word, errors[word], snr_db

@@ -37,9 +37,7 @@ def write_sigmf(stem: Path, **capture: object) -> Path:
 
 
 def told(recording: IqRecording) -> list[tuple[str, str]]:
-    return [
-        ("+".join(heard.channels), event_text(heard.event)) for step in recording.steps() for heard in step.heard
-    ]
+    return [("+".join(heard.channels), event_text(heard.event)) for step in recording.steps() for heard in step.heard]
 
 
 def test_every_weather_channel_in_the_band_is_decoded_on_its_own(tmp_path: Path) -> None:

@@ -94,6 +94,11 @@ def test_another_word_is_neither() -> None:
     assert fit_start(pcm, 40.0, 0.0).word == -1
 
 
+def test_two_letters_are_enough_for_an_end_of_message() -> None:
+    pcm = np.concatenate([np.zeros(40, np.float32), burst(b"NN\x15\x0c", RATE_HZ), np.zeros(400, np.float32)])
+    assert fit_start(pcm, 40.0, 0.0).word == 1
+
+
 def test_fit_finds_tones_that_do_not_follow_the_bit_clock() -> None:
     bits = np.where(KNOWN_BITS[0] < 0, 0, KNOWN_BITS[0])
     length, n = 16.0 / 1.008, int(N_KNOWN_BITS * 16.0 / 1.008)
