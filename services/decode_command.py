@@ -174,7 +174,8 @@ def run(arguments: argparse.Namespace) -> int:
         except (HeraldError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             shown = "standard input" if name == STANDARD_INPUT else printable(name)
-            print(f"herald decode: {shown}: {printable(reason)}", file=sys.stderr)
+            # Errors of IQ files begin with the file's name themselves.
+            print(f"herald decode: {shown}: {printable(reason.removeprefix(f'{name}: '))}", file=sys.stderr)
             code = EXIT_UNREADABLE
     return code
 

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Protocol
 
+from app_core.alerts.text import join_words
 from app_core.audio.heard import Heard, Recording, event_text, in_words, to_dict
 from app_core.eas.events import EndOfMessage, HeaderDecoded, HeaderUnverified
 
@@ -105,7 +106,7 @@ class PlainOutput:
         assert self._recording is not None  # noqa: S101
         self._said = True
         event = heard.event
-        where = "" if heard.channels == ("mono",) else f"{' and '.join(heard.channels)}: "
+        where = channel_words(heard.channels)
         match event:
             case EndOfMessage():
                 lines = [f"{where}end of message"]
@@ -126,6 +127,14 @@ class PlainOutput:
         """As `Output.end`."""
         if not self._said:
             print(f"{_INDENT}no SAME header in {clock_text(length_s)}", file=self._stream, flush=True)
+
+
+def channel_words(channels: tuple[str, ...]) -> str:
+    """Name the channels before what they said; nothing where a recording has but one."""
+    if channels == ("mono",):
+        return ""
+    numbered = "" if not channels[0].isdigit() else "channel " if len(channels) == 1 else "channels "
+    return f"{numbered}{join_words(channels)}: "
 
 
 def clock_text(position_s: float) -> str:

@@ -27,6 +27,7 @@ NWR_CHANNELS_HZ = tuple(162_400_000.0 + 25_000.0 * number for number in range(7)
 """The seven channels of NOAA Weather Radio, of Canada's Weatheradio and of SASMEX."""
 
 _BLOCK_S = 0.25
+_LARGEST_BLOCK = 1 << 22  # samples
 _BANDWIDTH_HZ = 16_000.0
 _SAMPLE_BYTES: dict[IqFormat, int] = {"cf32": 8, "cs16": 4, "cu8": 2}
 
@@ -158,7 +159,7 @@ class IqRecording:
         """As `Recording.steps`."""
         source = self._source
         rate_hz = source.sample_rate_hz
-        n_block = max(1, round(_BLOCK_S * rate_hz))
+        n_block = max(1, min(round(_BLOCK_S * rate_hz), _LARGEST_BLOCK))
         began_s = 0.0 if self.began_at is None else self.began_at.timestamp()
         epoch = time.time_ns()
         position = 0

@@ -1,8 +1,9 @@
 """Child processes: the project's only door to `subprocess`.
 
-Every child is started from an argument list, never through a shell, in a session of its own, so that a Ctrl-C in the
-terminal reaches the parent alone and the parent ends its children in the right order. On Linux the kernel is asked to
-end a child when the thread that started it is gone (``PR_SET_PDEATHSIG``): a killed parent leaves nothing behind.
+Every child is started from an argument list, never through a shell. A `Child` has a session of its own, so that a
+Ctrl-C in the terminal reaches the parent alone and the parent ends its children in the right order. On Linux the kernel
+is asked to end a child when the thread that started it is gone (``PR_SET_PDEATHSIG``): a killed parent leaves nothing
+behind, and a child is started from a thread that outlives it.
 """
 
 from __future__ import annotations

@@ -106,7 +106,9 @@ class Supervisor:
         """
         now_s = time.monotonic()
         for stage in self.stages:
-            if stage.running is not None and stage.running.is_alive:
+            if stage.running is None:
+                continue  # not started yet, or stopped for good
+            if stage.running.is_alive:
                 if stage._failures and now_s - stage._started_s > HEALTHY_AFTER_S:
                     stage._failures = 0
                     stage._backoff.reset()

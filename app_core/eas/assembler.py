@@ -58,7 +58,12 @@ class Verdict:
     sound: bool
 
     def header(self, *, early: bool) -> SameHeader | None:
-        """The header, if it is certain enough to be given: more is asked `early`, while other bursts may come."""
+        """The header, if it is certain enough to be given: more is asked `early`, while other bursts may come.
+
+        A lone burst is never given early. A click of an FM receiver may flip one bit with all the looks of a clean one.
+        """
+        if early and self.bursts < 2:
+            return None
         largest = _MAX_ERROR if self.bursts >= 3 else _MAX_ERROR_FEW
         if self.sound and self.error_probability < (_MAX_ERROR_EARLY if early else largest):
             return parse_header(self.reading.text)
@@ -131,18 +136,27 @@ def _judge(reading: Reading, total: NDArray[np.float64], evidences: list[Evidenc
     return Verdict(reading, len(evidences), reading.error_probability, misfit, contradiction, snr_db, sound)
 
 
-def agreement(burst: Burst, bits: NDArray[np.int8]) -> float:
-    """How well a burst agrees with a header's bits, shape (n,): 1 perfectly, 0.6 like another header, 0 not at all."""
+def agreement(burst: Burst, bits: NDArray[np.int8]) -> tuple[float, float]:
+    """Compare a burst with a header's bits, shape (n,).
+
+    Returns
+    -------
+    share
+        1 if all evidence agrees, 0.6 or so for another header, 0 for noise.
+    contradiction
+        Largest evidence of one bit against the header. [nats]
+    """
     evidence = noncoherent_evidence(burst).bits
     n = min(len(evidence), len(bits))
     ratio = evidence[:n, 1] - evidence[:n, 0]
     ratio[7::8] = 0.0
+    agreeing = ratio * (2.0 * bits[:n] - 1.0)
     weight = float(np.abs(ratio).sum())
-    return float((ratio * (2.0 * bits[:n] - 1.0)).sum()) / weight if weight > 0 else 0.0
+    return (float(agreeing.sum()) / weight, float(-agreeing.min())) if weight > 0 else (0.0, 0.0)
 
 
 def likeness(first: Burst, second: Burst, n_bits: int) -> float:
-    """How well two bursts agree over their header's first `n_bits`; scale as in `agreement`."""
+    """How well two bursts agree over their header's first `n_bits`: a share as in `agreement`."""
     a, b = noncoherent_evidence(first).bits, noncoherent_evidence(second).bits
     n = min(len(a), len(b), n_bits)
     product = (a[:n, 1] - a[:n, 0]) * (b[:n, 1] - b[:n, 0])

@@ -18,6 +18,7 @@ from app_core.eas.framing import MARGIN, MAX_BURST_BITS, Burst, Gaps, noncoheren
 from app_core.eas.matched_filter import HOP, RATE, SAMPLES_PER_BIT, FrontEnd, SampleHistory
 from app_core.eas.timing import N_KNOWN_BITS, N_PREAMBLE_BITS, BurstSearch, Candidate, Fit, fit_start
 
+_BURSTS = 3  # of a header
 _SECOND = float(RATE)
 _HISTORY = int(7.0 * _SECOND)  # the longest burst, 3.3 % slow, and the search's delay
 _LONGEST_PAUSE = 2.2 * _SECOND
@@ -25,7 +26,8 @@ _SEARCH_DELAY = 0.8 * _SECOND
 _SHORTEST_HEADER_BITS = N_PREAMBLE_BITS + 8 * 40
 _MAX_TRIES = 3  # assemblies of one burst before its longest possible end
 _ALIKE = 0.75  # two headers that differ reach some 0.6, noisy bursts of one 0.9
-_MOST_BURSTS = 4
+_CONTRADICTS = 10.0  # nats for one bit: a burst of the same message says so once in some ten
+_MOST_BURSTS = 4  # that are kept, should a sender never end
 _SETTLING_S = 2  # after this the stages have seen all of the stream's end
 _MAX_ZEROS_S = 20.0  # longer losses than this cannot matter: nothing is pending any more
 
@@ -37,6 +39,8 @@ class _Group:
     bursts: list[Burst]
     verdict: Verdict
     last_end: float
+    rival: bool = False  # much like the message that was given before it, so one burst alone proves nothing
+    spoilt: bool = False  # or it may be that message's last burst, spoilt
 
     @property
     def n_bits(self) -> int:
@@ -83,6 +87,7 @@ class SameDecoder:
         self._open: Burst | None = None
         self._tries = 0
         self._tried: tuple[Verdict, float] | None = None  # the open burst's last assembly, and where its header ends
+        self._rival = False  # the open burst is much like the message that was given
         self._quiet = False
         self._expected: float | None = None  # where the open burst should end
         self._level = 0.0  # activity of the open burst's preamble
@@ -166,8 +171,6 @@ class SameDecoder:
         while self._gaps and self._gaps[0][1] < oldest:
             del self._gaps[0]
 
-    # ---- bursts
-
     def _take_candidate(self, candidate: Candidate, events: list[SameEvent]) -> None:
         origin = int(candidate.start) - MARGIN
         length = int(N_KNOWN_BITS * SAMPLES_PER_BIT * 1.04) + 2 * MARGIN
@@ -212,7 +215,7 @@ class SameDecoder:
         elif now > burst.limit + MARGIN:
             self._close_burst(burst.limit, events)
         elif self._seems_over(burst, now):
-            self._try_burst(events, final=False)
+            self._try_burst(burst, events, final=False)
 
     def _forget(self, position: float, events: list[SameEvent]) -> None:
         """Decide and drop what is over at `position`."""
@@ -239,27 +242,29 @@ class SameDecoder:
     def _close_burst(self, limit: float, events: list[SameEvent]) -> None:
         if self._open is not None:
             self._open.limit = min(self._open.limit, limit)
-            self._try_burst(events, final=True)
+            self._try_burst(self._open, events, final=True)
 
-    def _try_burst(self, events: list[SameEvent], *, final: bool) -> None:
+    def _try_burst(self, burst: Burst, events: list[SameEvent], *, final: bool) -> None:
         """Assemble the open burst with its group. It joins the group for good when that decides, or when it is over."""
-        burst = self._open
-        assert burst is not None  # noqa: S101
         if final and self._tried is not None and self._tried[1] < min(burst.limit, self._history.end):
             # More samples would add nothing but what follows the header.
             self._settle(burst, self._tried[0], events)
             return
         burst.receive(self._history, self._gaps)
-        given = self._given
-        if given is not None and agreement(burst, given.verdict.reading.bits) > _ALIKE:
-            self._open = None
-            self._add(given, burst, events)
-            return
+        share, contradiction = 0.0, 0.0
+        if self._given is not None:
+            share, contradiction = agreement(burst, self._given.verdict.reading.bits)
+            # A fourth burst may be a new message that is much alike.
+            if share > _ALIKE and contradiction < _CONTRADICTS and len(self._given.bursts) < _BURSTS:
+                self._open = None
+                self._add(self._given, burst, events)
+                return
+        self._rival = share > _ALIKE
         group, alone = self._group, False
         if group is not None:
             alone = max(likeness(b, burst, group.n_bits) for b in group.bursts) < _ALIKE
         verdict = assemble([burst] if group is None or alone else [*group.bursts, burst], self._gaps)
-        if not final and verdict.header(early=group is None or alone or len(group.bursts) < 2) is None:
+        if not final and verdict.header(early=group is None or alone or len(group.bursts) < _BURSTS - 1) is None:
             if not alone:
                 self._tried = (verdict, burst.position_of_bit(N_PREAMBLE_BITS + len(verdict.reading.bits)))
             return
@@ -271,10 +276,11 @@ class SameDecoder:
         """Let the open burst join the group, with what they say together, and give the header if it is certain."""
         self._open = None
         if self._group is None:
-            self._group = _Group([], verdict, burst.start)
+            spoilt = self._rival and self._given is not None and len(self._given.bursts) < _BURSTS
+            self._group = _Group([], verdict, burst.start, self._rival, spoilt)
         self._group.verdict = verdict
         self._add(self._group, burst, events)
-        self._decide(self._group, events, early=len(self._group.bursts) < 3)
+        self._decide(self._group, events, early=len(self._group.bursts) < _BURSTS)
 
     def _add(self, group: _Group, burst: Burst, events: list[SameEvent]) -> None:
         group.bursts.append(burst)
@@ -287,21 +293,26 @@ class SameDecoder:
     def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
         """Give the group's header if it is certain enough."""
         header = group.verdict.header(early=early)
-        if header is None:
+        if header is None or (group.rival and len(group.bursts) < 2 and header.text != self._given_text()):
             return
         self._group = None
-        if self._given is not None and self._given.verdict.reading.text == group.verdict.reading.text:
+        if self._given is not None and header.text == self._given_text():
             self._given.last_end = group.last_end
             return
         self._given = group
         events.append(HeaderDecoded(header, *self._extent(group)))
 
+    def _given_text(self) -> str:
+        return self._given.verdict.reading.text if self._given is not None else ""
+
     def _close_group(self, events: list[SameEvent]) -> None:
         if self._group is not None:
             self._decide(self._group, events, early=False)
-        if self._group is not None:
-            events.append(HeaderUnverified(self._group.verdict.reading.text, *self._extent(self._group)))
-            self._group = None
+        group, self._group = self._group, None
+        if group is None:
+            return
+        if not (group.spoilt and len(group.bursts) == 1):
+            events.append(HeaderUnverified(group.verdict.reading.text, *self._extent(group)))
 
     def _extent(self, group: _Group) -> tuple[int, int, int, float, float]:
         """What `HeaderDecoded` and `HeaderUnverified` say beside the header."""

@@ -289,13 +289,8 @@ def coherent_evidence(burst: Burst, bits: NDArray[np.int8]) -> Evidence:
     known[:n] = bits[:n]
     side = _local_noise(burst, n)
     noise = _tone_noise(burst, known, side)
-    best: tuple[float, NDArray[np.float64], float, NDArray[np.complex128], float] | None = None
-    for width in _WIDTHS:
-        trial = _with_width(burst, known, noise, width)
-        if best is None or trial[0] > best[0]:
-            best = trial
-    assert best is not None  # noqa: S101
-    _, evidence, spread, residual, snr = best
+    trials = [_with_width(burst, known, noise, width) for width in _WIDTHS]
+    _, evidence, spread, residual, snr = max(trials, key=lambda trial: trial[0])
     decibels = 10.0 * np.log10(max(snr, 1e-3))
     return Evidence(_limited(evidence[N_PREAMBLE_BITS:]), spread, residual[N_PREAMBLE_BITS:], decibels)
 
@@ -303,6 +298,17 @@ def coherent_evidence(burst: Burst, bits: NDArray[np.int8]) -> Evidence:
 def _with_width(
     burst: Burst, known: NDArray[np.int8], noise: NDArray[np.float64], width: int
 ) -> tuple[float, NDArray[np.float64], float, NDArray[np.complex128], float]:
+    """Evidence with gains averaged over `width` bits on either side.
+
+    Returns
+    -------
+    fit
+        Sum of the evidence for the known bits: the width with the largest one predicts the signal best. [nats]
+    evidence, spread, residual
+        As in `Evidence`, for all bits from the preamble on.
+    snr
+        Eb/N0, as a ratio.
+    """
     n_bits = len(known)
     correlation = burst.untwisted(known)
     evidence = np.zeros((n_bits, 2))

@@ -188,8 +188,7 @@ class Reader(Worker):
             return
         dropped = reading.n_samples - ring.write(spare[: reading.n_samples])
         if dropped:
-            _limited_log.warning(
-                "overflow", "Ring buffer overflow on %s: %d samples dropped", self._settings.id, dropped
-            )
+            identifier = self._settings.id
+            _limited_log.warning(identifier, "Ring buffer overflow on %s: %d samples dropped", identifier, dropped)
             self.lost_samples += dropped
             self._mark(ring, tuning, self._epoch)

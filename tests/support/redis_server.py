@@ -61,7 +61,7 @@ class RedisServer:
         """Give what ``redis-cli`` prints, as a person would see it in a pipe."""
         output = run_quietly([self._cli, "-p", str(self.port), *arguments], timeout_s=PATIENCE_S)
         assert output is not None, f"redis-cli {' '.join(arguments)} failed"
-        return output.decode("utf-8", "replace").rstrip("\n")
+        return output.decode("utf-8", "replace").removesuffix("\n")
 
     def link(self) -> RedisLink:
         """Make a connection; the caller closes it."""

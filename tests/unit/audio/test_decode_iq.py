@@ -62,6 +62,13 @@ def test_a_channel_that_is_asked_for_is_the_only_one(tmp_path: Path) -> None:
     assert told(recording) == [("162.500 MHz", TORNADO), ("162.500 MHz", "NNNN")]
 
 
+def test_the_end_of_a_recording_decides_what_is_pending(tmp_path: Path) -> None:
+    path = tmp_path / "one_burst.cf32"
+    broadcast((TEST, 162_475_000.0))[: round(1.41 * IQ_RATE_HZ)].tofile(path)
+    recording = open_iq_recording(path, iq_format="cf32", sample_rate_hz=IQ_RATE_HZ, center_frequency_hz=IQ_CENTER_HZ)
+    assert told(recording) == [("162.475 MHz", TEST)]
+
+
 @pytest.mark.parametrize("iq_format", ["cf32", "cs16", "cu8"])
 def test_raw_iq_of_a_pipe_is_what_a_file_would_give(tmp_path: Path, iq_format: IqFormat) -> None:
     rng = np.random.default_rng(5)

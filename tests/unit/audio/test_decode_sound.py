@@ -23,7 +23,7 @@ class Memory:
     def __init__(self, pcm: NDArray[np.float32], sample_rate_hz: float = RATE_HZ) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.n_channels = pcm.shape[1]
-        self.duration_s = len(pcm) / sample_rate_hz
+        self.duration_s: float | None = len(pcm) / sample_rate_hz
         self._pcm = pcm
         self._position = 0
 

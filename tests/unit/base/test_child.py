@@ -109,7 +109,7 @@ def test_a_child_starts_again_but_not_twice_at_once(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_said_by_its_name() -> None:
-    with pytest.raises(LifecycleError, match="cannot start nothing .*no-such-program.*No such file"):
+    with pytest.raises(LifecycleError, match=r"cannot start nothing .*no-such-program.*No such file"):
         Child("nothing", ["no-such-program"]).start()
     with pytest.raises(LifecycleError, match="no-such-program"):
         open_pipe(["no-such-program"])

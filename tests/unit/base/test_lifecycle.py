@@ -44,16 +44,16 @@ def test_a_worker_runs_in_a_thread_of_its_name_until_it_is_stopped() -> None:
     with _Waiting("waiting-1") as worker:
         assert worker.is_alive
         assert "waiting-1" in {thread.name for thread in threading.enumerate()}
-    assert not worker.is_alive
-    assert worker.failure is None
+    assert (worker.is_alive, worker.failure) == (False, None)
 
 
 def test_a_worker_starts_once() -> None:
     worker = _Waiting("waiting")
-    assert not worker.was_started
+    was_started = [worker.was_started]
     worker.start()
     worker.stop()
-    assert worker.was_started
+    was_started.append(worker.was_started)
+    assert was_started == [False, True]
     with pytest.raises(LifecycleError, match="started before"):
         worker.start()
 
@@ -76,7 +76,7 @@ def test_what_ends_a_worker_is_kept_and_logged_once(error: Exception, caplog: py
 def test_a_worker_that_does_not_stop_in_time_is_an_error() -> None:
     worker = _Stubborn()
     worker.start()
-    with pytest.raises(LifecycleError, match="did not stop within 0.0 s"):
+    with pytest.raises(LifecycleError, match=r"did not stop within 0\.0 s"):
         worker.stop(timeout_s=0.01)
     worker.released.set()
     worker.stop()

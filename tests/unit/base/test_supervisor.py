@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_restart_waits_longer_after_each_failure(caplog: pytest.LogCaptureFixt
         eventually(lambda: stage.running is not None and not stage.running.is_alive, "the failure")
         supervisor.watch()
         assert stage._restart_at_s is not None
-        wait_s = stage._restart_at_s - supervisor_module.time.monotonic()
+        wait_s = stage._restart_at_s - time.monotonic()
         assert wait_s <= longest_s
         waits_s.append(wait_s)
         restarts = stage.restarts
@@ -140,3 +141,14 @@ def test_a_stage_that_does_not_stop_does_not_keep_the_others_running(caplog: pyt
     assert "stubborn did not stop" in caplog.text
     released.set()
     stubborn.stop()
+
+
+def test_what_was_stopped_stays_stopped() -> None:
+    notes: list[str] = []
+    supervisor = Supervisor([Stage("stage", lambda: _Stage("stage", notes))])
+    supervisor.start()
+    supervisor.stop()
+    supervisor.watch()
+    supervisor.watch()
+    assert notes == ["start stage", "stop stage"]
+    assert supervisor.stages[0]._restart_at_s is None

@@ -54,9 +54,7 @@ def test_json_logs_carry_a_file_name_that_is_not_utf_8(
     assert isinstance(entry["timestamp"], float)
 
 
-def test_text_logs_go_to_standard_error_alone(
-    root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_text_logs_go_to_standard_error_alone(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("WARNING")
     log.warning("ring is full")
     captured = capsys.readouterr()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import resource
 import subprocess
@@ -167,7 +168,6 @@ _GOOD_TEXT = base64.b64encode(_GOOD).decode()
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "=" * 40,
         "!" * 40,
         "é" * 40,
@@ -181,7 +181,7 @@ _GOOD_TEXT = base64.b64encode(_GOOD).decode()
     ],
 )
 def test_broken_base64_is_refused(text: str) -> None:
-    _refused(_document(text), "cannot hold" if not text else "not base64")
+    _refused(_document(text), "not base64")
 
 
 def test_a_stream_with_a_preset_dictionary_is_refused() -> None:
@@ -227,6 +227,7 @@ def test_a_decompression_bomb_is_refused_in_little_memory(sample_count: int) -> 
 def test_a_message_is_refused_when_its_text_is_too_short_or_too_long_for_its_claim() -> None:
     _refused(_document(sample_count=MAX_SAMPLES_PER_MESSAGE), "cannot hold")
     _refused(_document("A" * 4096), "cannot hold")
+    _refused(_document(""), "exactly")
 
 
 @pytest.mark.parametrize(
@@ -320,10 +321,8 @@ _JSON = st.recursive(
 
 @given(name=st.sampled_from(sorted(_document())), value=_JSON)
 def test_no_value_of_a_field_raises_anything_but_a_wire_error(name: str, value: object) -> None:
-    try:
+    with contextlib.suppress(WireError):
         _read(json.dumps(_document(**{name: value})))
-    except WireError:
-        pass
 
 
 @settings(max_examples=300)

@@ -77,6 +77,48 @@ def test_the_header_is_given_within_a_second_of_the_third_burst() -> None:
     assert headers(decoder.push(pcm[: end_of_third + round(RATE_HZ)])) == [HEADER]
 
 
+def test_the_header_is_given_in_time_when_the_tones_do_not_cease() -> None:
+    t = np.arange(round(4.0 * RATE_HZ)) / RATE_HZ
+    tone = np.sin(2 * np.pi * 2083.0 * t).astype(np.float32)
+    lead = np.concatenate([silence(0.5), group(HEADER, n=2), burst(HEADER)])
+    decoder = SameDecoder(RATE_HZ)
+    pcm = noisy(np.concatenate([lead, tone]), 9.0, 3)
+    assert headers(decoder.push(pcm[: len(lead) - 1000])) == []
+    assert headers(decoder.push(pcm[len(lead) - 1000 : len(lead) + round(RATE_HZ)])) == [HEADER]
+
+
+def seconds_to_decision(seed: int) -> float | None:
+    """Time from a lone burst's end to its header."""
+    lead = np.concatenate([silence(0.3), burst(HEADER)])
+    pcm = noisy(np.concatenate([lead, silence(8.0)]), 14.0, seed)
+    decoder, step = SameDecoder(RATE_HZ), round(0.25 * RATE_HZ)
+    for end in range(step, len(pcm), step):
+        if headers(decoder.push(pcm[end - step : end])):
+            return (end - len(lead)) / RATE_HZ
+    return None
+
+
+def test_a_lone_burst_is_decided_when_the_next_one_is_overdue() -> None:
+    waited = [s for s in map(seconds_to_decision, range(4)) if s is not None]
+    assert waited
+    assert all(2.0 < s < 4.0 for s in waited)
+
+
+def test_two_bursts_that_agree_need_not_wait_for_the_third() -> None:
+    pcm = noisy(np.concatenate([silence(0.4), group(HEADER, n=2)]), 14.0)
+    assert headers(SameDecoder(RATE_HZ).push(pcm)) == [HEADER]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_bit_that_flips_in_one_burst_makes_no_other_header(place: int) -> None:
+    bursts = [HEADER] * 3
+    bursts[place] = HEADER.replace("+0045", "+0445")
+    pcm = np.concatenate([silence(0.4)] + [np.concatenate([burst(text), silence(1.0)]) for text in bursts])
+    events = decode(noisy(pcm, 20.0))
+    assert headers(events) == [HEADER]
+    assert not [e for e in events if isinstance(e, HeaderUnverified)]
+
+
 locations = st.lists(st.text("0123456789", min_size=6, max_size=6), min_size=1, max_size=31)
 events_or_originators = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3)
 
@@ -154,6 +196,56 @@ def test_two_messages_may_follow_each_other_at_once() -> None:
 def test_another_header_without_an_end_of_message_is_another_message() -> None:
     pcm = np.concatenate([silence(0.4), group(HEADER, n=2), group(OTHER_HEADER, n=2)])
     assert headers(decode(noisy(pcm, 20.0))) == [HEADER, OTHER_HEADER]
+
+
+def test_a_doubtful_burst_does_not_spoil_the_next_message() -> None:
+    pcm = np.concatenate([silence(0.4), group(OTHER_HEADER, n=1), group(HEADER, n=2)])
+    for seed in range(4):
+        assert HEADER in headers(decode(noisy(pcm, 11.0, seed)))
+
+
+def test_a_lone_burst_is_given_when_another_message_follows() -> None:
+    pcm = np.concatenate([silence(0.4), group(OTHER_HEADER, n=1), group(HEADER)])
+    assert headers(decode(noisy(pcm, 18.0))) == [OTHER_HEADER, HEADER]
+
+
+def test_a_lone_burst_soon_after_an_end_of_message_has_its_own_end() -> None:
+    second = np.concatenate([burst(OTHER_HEADER), silence(0.5), burst(END_OF_MESSAGE)])
+    pcm = np.concatenate([message(HEADER), silence(0.3), second, silence(1.0)])
+    assert transport(decode(noisy(pcm, 20.0))) == [HEADER, "NNNN", OTHER_HEADER, "NNNN"]
+
+
+def test_text_that_looks_like_a_preamble_is_not_another_burst() -> None:
+    # A plus sign is 0x2B, which is 0xAB but for its eighth bit.
+    pcm = np.concatenate([silence(0.2), group("ZCZC-WXR-" + "+" * 24 + "5" * 40)])
+    assert len([e for e in decode(noisy(pcm, 20.0)) if isinstance(e, BurstHeard)]) == 3
+
+
+@pytest.mark.parametrize("eb_n0_db", [9.5, 20.0])
+def test_a_message_that_differs_in_one_character_is_not_lost(eb_n0_db: float) -> None:
+    other = HEADER.replace("TOR", "TOA")
+    pcm = np.concatenate([silence(0.4), group(HEADER), silence(1.0), group(other)])
+    assert headers(decode(noisy(pcm, eb_n0_db))) == [HEADER, other]
+
+
+def test_a_message_of_two_bursts_after_one_of_two_that_differs_in_one_character_is_not_lost() -> None:
+    other = HEADER.replace("TOR", "TOA")
+    pcm = np.concatenate([silence(0.4), group(HEADER, n=2), group(other, n=2)])
+    assert headers(decode(noisy(pcm, 18.0))) == [HEADER, other]
+
+
+def test_a_fourth_burst_of_the_same_header_is_the_same_message() -> None:
+    pcm = np.concatenate([silence(0.4), group(HEADER, n=5)])
+    events = decode(noisy(pcm, 14.0))
+    assert headers(events) == [HEADER]
+    assert not [e for e in events if isinstance(e, HeaderUnverified)]
+
+
+def test_a_repeated_burst_in_a_deep_fade_does_not_give_the_header_twice() -> None:
+    faded = burst(HEADER)
+    faded[round(0.35 * RATE_HZ) :] *= 0.02
+    pcm = np.concatenate([silence(0.4), group(HEADER, n=1), faded, silence(1.0), group(HEADER, n=1)])
+    assert headers(decode(noisy(pcm, 16.0))) == [HEADER]
 
 
 @pytest.mark.parametrize("between", [group(END_OF_MESSAGE), silence(14.0)])
@@ -252,6 +344,23 @@ def test_lost_samples_are_erasures_and_time_goes_on() -> None:
     assert transport(events) == [HEADER, "NNNN"]
     end = next(e for e in events if isinstance(e, EndOfMessage))
     assert end.start_sample == next(e for e in decode(pcm) if isinstance(e, EndOfMessage)).start_sample
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 2400])
+def test_a_loss_may_be_told_in_pieces(pieces: int) -> None:
+    pcm = noisy(message(HEADER), 16.0)
+    lost, at = 2400, round(1.0 * RATE_HZ)
+    sizes = [len(part) for part in np.array_split(np.zeros(lost), pieces)]
+    decoder = SameDecoder(RATE_HZ)
+    events = decoder.push(pcm[:at])
+    for size in sizes:
+        events += decoder.skip(size)
+    events += decoder.push(pcm[at + lost :]) + decoder.finish()
+    whole = SameDecoder(RATE_HZ)
+    wanted = whole.push(pcm[:at]) + whole.skip(lost) + whole.push(pcm[at + lost :]) + whole.finish()
+    assert events == wanted
+    assert transport(events) == [HEADER, "NNNN"]
+    assert decoder.skip(0) == []
 
 
 def test_a_loss_of_hours_is_quick_and_counted() -> None:

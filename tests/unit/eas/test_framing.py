@@ -88,6 +88,30 @@ def test_the_clock_is_refined_over_the_whole_burst() -> None:
     assert one.clock == pytest.approx(4e-5, abs=8e-6)
 
 
+def test_the_start_is_refined_over_the_whole_burst() -> None:
+    one = received(noisy(burst(HEADER, RATE_HZ), 12.0, rate_hz=RATE_HZ))
+    one.start += 0.6
+    one.refine_clock(ALL_BITS, [])
+    assert one.start == pytest.approx(LEAD, abs=0.25)
+
+
+def test_no_bit_of_one_burst_is_certain() -> None:
+    one = received(noisy(burst(HEADER, RATE_HZ), 40.0, rate_hz=RATE_HZ))
+    for evidence in (noncoherent_evidence(one), coherent_evidence(one, ALL_BITS)):
+        assert np.abs(ratio(evidence.bits)).min() > 12.0
+        assert np.abs(ratio(evidence.bits)).max() < 18.1
+
+
+def test_a_bit_has_no_part_in_its_own_gain() -> None:
+    one = received(noisy(burst(HEADER, RATE_HZ), 10.0, rate_hz=RATE_HZ))
+    place = N_PREAMBLE_BITS + int(np.flatnonzero(BITS == 1)[40])
+    one.correlation[place, 0] *= 4.0
+    told = coherent_evidence(one, ALL_BITS).bits[place - N_PREAMBLE_BITS, 1]
+    untold = ALL_BITS.copy()
+    untold[place] = -1
+    assert told == pytest.approx(coherent_evidence(one, untold).bits[place - N_PREAMBLE_BITS, 1], rel=0.01)
+
+
 def test_gains_are_followed_through_a_fade_and_a_turning_phase() -> None:
     pcm = burst(LONG, RATE_HZ)
     pcm *= (1.0 - 0.7 * np.sin(2 * np.pi * 1.5 * np.arange(len(pcm)) / RATE_HZ) ** 2).astype(np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from app_core.eas.matched_filter import RATE, FrontEnd
+from app_core.eas.matched_filter import QUARTERS_PER_HOP, RATE, FrontEnd
 from app_core.eas.timing import (
     KNOWN_BITS,
     N_KNOWN_BITS,
@@ -48,11 +48,24 @@ def test_a_burst_is_found_once_at_any_clock(clock: float, eb_n0_db: float) -> No
     assert found[0].clock == pytest.approx(clock, abs=0.0056)
 
 
-def test_one_tone_may_be_much_stronger() -> None:
+@pytest.mark.parametrize("weak_cycles", [3, 4])
+def test_one_tone_may_be_much_weaker(weak_cycles: int) -> None:
     pcm = np.concatenate([silence(0.3, RATE_HZ), burst(HEADER, RATE_HZ), silence(0.3, RATE_HZ)])
-    # A two-tap filter that takes the space tone down by 12 dB against mark.
-    weak = pcm[1:] - 0.65 * pcm[:-1] * 2 * np.cos(2 * np.pi * 3 / 16) + 0.65 * np.concatenate([[0], pcm[:-2]])
+    # A notch that takes one tone down by some 12 dB against the other.
+    turn = 2 * np.cos(2 * np.pi * weak_cycles / 16)
+    weak = pcm[1:] - 0.75 * turn * pcm[:-1] + 0.75 * np.concatenate([[0], pcm[:-2]])
     assert len(search(noisy(weak.astype(np.float32), 30.0, rate_hz=RATE_HZ))) == 1
+
+
+@pytest.mark.parametrize("offset", [-0.5, 0.5])
+def test_a_balance_that_leans_to_one_side_does_not_hide_a_burst(offset: float) -> None:
+    bits = np.where(KNOWN_BITS[0] < 0, 0, KNOWN_BITS[0])
+    start = 3 * QUARTERS_PER_HOP
+    balance = np.zeros(12 * QUARTERS_PER_HOP, np.float32)
+    balance[start : start + 4 * N_KNOWN_BITS] = np.repeat(0.45 * (2.0 * bits - 1.0), 4) + offset
+    finder = BurstSearch()
+    found = [c for hop in balance.reshape(12, -1) for c in finder.push(hop)]
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("kind", ["noise", "mark", "space", "silence", "speechlike"])

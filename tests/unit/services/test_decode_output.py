@@ -13,7 +13,7 @@ import pytest
 from app_core.audio.heard import Heard
 from app_core.eas.events import HeaderUnverified
 from services import decode_output
-from services.decode_output import PlainOutput, ProgressLine, clock_text, printable
+from services.decode_output import PlainOutput, ProgressLine, channel_words, clock_text, printable
 from tests.unit.audio.test_heard import SAME_DAY
 
 
@@ -24,6 +24,14 @@ def test_places_read_like_a_clock() -> None:
         "1:01.2",
         "1:00:07.5",
     ]
+
+
+def test_channels_are_named_where_there_are_several() -> None:
+    assert channel_words(("mono",)) == ""
+    assert channel_words(("left", "right")) == "left and right: "
+    assert channel_words(("162.550 MHz",)) == "162.550 MHz: "
+    assert channel_words(("2",)) == "channel 2: "
+    assert channel_words(("1", "2", "4")) == "channels 1, 2 and 4: "
 
 
 def test_nothing_printed_can_steer_a_terminal() -> None:
