@@ -1,0 +1,336 @@
+"""Commands to the SDR service: the list ``sdr:commands`` and the results ``sdr:command_result:{command_id}``.
+
+A user LPUSHes; the service takes from the other end, so commands run in the order in which they were pushed. A command
+is taken off the list before it is carried out: one that was under way when the service died is not tried again, since
+it may be what killed it.
+
+Whatever is pushed gets an answer under its ``command_id``, malformed things too wherever an id can be read in them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import orjson
+import redis
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from app_core.base.errors import LinkError, WireError
+from app_core.base.lifecycle import Backoff, Worker
+from app_core.bridge import keys
+from app_core.bridge.connection import RedisLink, RedisSettings
+from app_core.bridge.health import read_message
+from app_core.bridge.messages import FrequencyHz, Identifier, Message, Seconds
+
+log = logging.getLogger(__name__)
+
+Action = Literal["start", "stop", "restart", "tune", "gain", "capture", "get_spectrum"]
+ACTIONS: tuple[Action, ...] = ("start", "stop", "restart", "tune", "gain", "capture", "get_spectrum")
+
+MAX_COMMAND_BYTES = 65_536
+"""Longest command that is looked at."""
+
+REMEMBERED_S = 600.0
+"""How long the result of a command is remembered, so that the same id is not carried out twice. [seconds]"""
+
+MAX_REMEMBERED = 10_000
+MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
+"""Beyond these the oldest results are forgotten before their time."""
+
+_TAKE_WAIT_S = 0.25
+_POLL_S = 0.02
+
+_COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,127}")
+_ID_IN_TEXT = re.compile(rb'"command_id"\s*:\s*"([A-Za-z0-9][A-Za-z0-9_.:\-]{0,127})"')
+_SEARCHED_BYTES = 4096
+
+_ARGUMENT: dict[str, str] = {"tune": "frequency_hz", "gain": "gain_db", "capture": "seconds"}
+
+
+def check_command_id(command_id: str) -> str:
+    """Give a command's id back when it may stand in a key.
+
+    Raises
+    ------
+    ValueError
+        If it is not 1 to 128 letters, digits, dots, colons, dashes and underlines, beginning with a letter or digit.
+    """
+    if not _COMMAND_ID.fullmatch(command_id):
+        raise ValueError("must be 1 to 128 letters, digits, '.', ':', '-', '_', beginning with a letter or digit")
+    return command_id
+
+
+def new_command_id(prefix: str = "cmd") -> str:
+    """Make an id that nobody has used."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+CommandId = Annotated[str, AfterValidator(check_command_id)]
+
+
+class CommandMessage(Message):
+    """One command.
+
+    Attributes
+    ----------
+    expires_at
+        Not carried out after this. [UTC seconds]
+    frequency_hz
+        Of ``tune``.
+    gain_db
+        Of ``gain``.
+    seconds, start_timestamp, label, reason
+        Of ``capture``: its length, its start (None: now; it may be in the past), and what is written in its annotation.
+        [seconds; UTC seconds]
+    automatic
+        A capture that nobody asked for by hand: it is removed when the folder of captures is full.
+    """
+
+    max_bytes: ClassVar[int] = MAX_COMMAND_BYTES
+
+    action: Action
+    receiver_id: Identifier
+    command_id: CommandId = Field(default_factory=lambda: new_command_id("unnamed"))
+    expires_at: Seconds | None = None
+    frequency_hz: FrequencyHz | None = None
+    gain_db: Annotated[float, Field(ge=-100.0, le=200.0)] | Literal["auto"] | None = None
+    seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
+    start_timestamp: Seconds | None = None
+    label: Annotated[str, Field(max_length=200)] | None = None
+    reason: Annotated[str, Field(max_length=2000)] | None = None
+    automatic: bool = False
+
+    @model_validator(mode="after")
+    def _check_argument(self) -> Self:
+        name = _ARGUMENT.get(self.action)
+        if name is not None and getattr(self, name) is None:
+            raise ValueError(f"{self.action} needs {name}")
+        return self
+
+    def to_json(self) -> bytes:
+        """Write the message as UTF-8 JSON, without what is not said."""
+        return orjson.dumps(self.model_dump(exclude_none=True, exclude_defaults=True) | {"command_id": self.command_id})
+
+
+class CommandResultMessage(Message):
+    """What became of a command: key ``sdr:command_result:{command_id}``."""
+
+    command_id: CommandId
+    success: bool
+    message: str
+    result: dict[str, Any] | None = None
+
+    def to_json(self) -> bytes:
+        """Write the message as UTF-8 JSON; `result` is there only where there is one."""
+        return orjson.dumps(self.model_dump(exclude={"result"} if self.result is None else None))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A thing on the list that is no command.
+
+    Attributes
+    ----------
+    command_id
+        None when none can be read in it.
+    message
+        Why it is none, in words.
+    """
+
+    command_id: str | None
+    message: str
+
+
+def read_command(payload: bytes) -> CommandMessage | Refusal:
+    """Read what stood on the list; it may be anything."""
+    if len(payload) > MAX_COMMAND_BYTES:
+        return Refusal(_id_in_text(payload), f"a command of {len(payload)} bytes is longer than {MAX_COMMAND_BYTES}")
+    try:
+        document = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        return Refusal(_id_in_text(payload), f"the command is not JSON: {error}")
+    if not isinstance(document, dict):
+        return Refusal(_id_in_text(payload), f"a command is a JSON object, not {_kind_of(document)}")
+    if document.get("command_id") is None:
+        # Every command gets a result: one without a name is given one, which the log tells.
+        document["command_id"] = new_command_id("unnamed")
+        log.info("a command without command_id is called %s", document["command_id"])
+    try:
+        return CommandMessage.model_validate(document)
+    except ValidationError as error:
+        return Refusal(_id_of(document["command_id"]), _explain(document, error))
+
+
+def _explain(document: dict[str, Any], error: ValidationError) -> str:
+    """Say in words what is wrong with a command: its first problem."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "missing":
+        return f"the command lacks {name}"
+    if name == "action":
+        return f"unknown action {_shown(document['action'])}; known are {', '.join(ACTIONS)}"
+    if name == "gain_db":
+        return f'gain_db must be -100 to 200 dB or "auto", not {_shown(document["gain_db"])}'
+    if problem["type"] in ("int_type", "float_type"):
+        return f"{name} must be a number, not {_shown(document[name])}"
+    if problem["type"] == "string_type":
+        return f"{name} must be a string, not {_shown(document[name])}"
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
+
+
+def _kind_of(value: object) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
+
+
+def _shown(value: object) -> str:
+    """Quote a value that can be quoted; what is nested may be nested deeper than Python can print."""
+    return repr(value)[:80] if isinstance(value, str | int | float) else _kind_of(value)
+
+
+def _id_of(command_id: object) -> str | None:
+    """Give an id that can stand in a key; a number is taken for its digits, since its sender will look there."""
+    text = str(command_id) if isinstance(command_id, str | int) and not isinstance(command_id, bool) else ""
+    return text if _COMMAND_ID.fullmatch(text) else None
+
+
+def _id_in_text(payload: bytes) -> str | None:
+    """Find an id in what cannot be parsed, or is too long to be; only its ends are searched."""
+    found = _ID_IN_TEXT.search(payload[:_SEARCHED_BYTES]) or _ID_IN_TEXT.search(payload[-_SEARCHED_BYTES:])
+    return found[1].decode("ascii") if found else None
+
+
+class ResultMemory:
+    """Commands that are under way or done, by id; not for several threads at once.
+
+    Parameters
+    ----------
+    monotonic
+        Clock. [seconds]
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._results: OrderedDict[str, tuple[float, bytes | None]] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def begin(self, command_id: str) -> bool:
+        """Note a command; False if the id is known: it is under way, or done (`find`)."""
+        self._forget()
+        if command_id in self._results:
+            return False
+        self._results[command_id] = (self._monotonic(), None)
+        return True
+
+    def find(self, command_id: str) -> bytes | None:
+        """Give the result of a command; None while it is under way, or when it is not known."""
+        return self._results.get(command_id, (0.0, None))[1]
+
+    def finish(self, command_id: str, result: bytes) -> None:
+        """Keep the result of a command; the time for which it is remembered begins now."""
+        self.cancel(command_id)
+        self._results[command_id] = (self._monotonic(), result)
+        self._bytes += len(result)
+        self._forget()
+
+    def cancel(self, command_id: str) -> None:
+        """Forget a command: it was not carried out, and may come again."""
+        _, result = self._results.pop(command_id, (0.0, None))
+        self._bytes -= len(result or b"")
+
+    def _forget(self) -> None:
+        oldest_s = self._monotonic() - REMEMBERED_S
+        while self._results:
+            command_id, (noted_s, _) = next(iter(self._results.items()))
+            too_many = len(self._results) > MAX_REMEMBERED or self._bytes > MAX_REMEMBERED_BYTES
+            if noted_s >= oldest_s and not too_many:
+                return
+            self.cancel(command_id)
+
+
+class CommandReader(Worker):
+    """Take commands off the list, one after the other, through any number of losses of the connection.
+
+    Parameters
+    ----------
+    settings
+        Where Redis is.
+    take
+        Called in this worker's thread with what stood on the list. It must not wait for a receiver and must not raise.
+    """
+
+    def __init__(self, settings: RedisSettings, take: Callable[[bytes], None]) -> None:
+        super().__init__("CommandReader")
+        self._link = RedisLink(settings, blocking_s=_TAKE_WAIT_S)
+        self._take = take
+
+    def run(self, stopping: threading.Event) -> None:
+        """Take until stopped."""
+        backoff = Backoff(0.1, 2.0)
+        while not stopping.is_set():
+            try:
+                payload = self._link.call(_take_oldest)
+            except LinkError:
+                stopping.wait(backoff.next_wait_s())
+                continue
+            backoff.reset()
+            if payload is not None:
+                self._take(payload)
+        self._link.close()
+
+
+def _take_oldest(client: redis.Redis) -> bytes | None:
+    answer: Any = client.brpop([keys.COMMANDS], timeout=_TAKE_WAIT_S)
+    return answer[1] if answer else None
+
+
+def send_command(link: RedisLink, command: CommandMessage) -> None:
+    """Push one command.
+
+    Raises
+    ------
+    LinkError
+        If Redis did not take it.
+    """
+    payload = command.to_json()
+    link.call(lambda client: client.lpush(keys.COMMANDS, payload))
+
+
+def wait_for_result(link: RedisLink, command_id: str, timeout_s: float) -> CommandResultMessage | None:
+    """Give the result of a command; None when there is none within `timeout_s`.
+
+    Raises
+    ------
+    LinkError
+        If Redis cannot be reached.
+    WireError
+        If the key holds something else.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while True:
+        result = read_message(link, keys.command_result(command_id), CommandResultMessage)
+        if result is not None and result.command_id != command_id:
+            raise WireError(f"the result of {command_id} is that of {result.command_id}")
+        if result is not None or time.monotonic() > deadline_s:
+            return result
+        pause.wait(_POLL_S)
