@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from app_core.bridge.messages import SpectrumMessage, plain_number
 from app_core.bridge.sample_codec import encode_samples
 from app_core.dsp.measure import FLOOR_DBFS, channel_snr_db, clipping_share, mean_power, power_dbfs
 from app_core.dsp.spectrum import DBFS_MAX, DBFS_MIN, SpectrumEstimator, normalize
+from app_core.radio.health import LockJudge
 from app_core.radio.reader import Reader
 from app_core.radio.receiver import ReceiverSettings
 from app_core.radio.ring_buffer import Anchor, RingBuffer
@@ -27,14 +28,13 @@ from app_core.radio.ring_buffer import Anchor, RingBuffer
 Put = Callable[[str, bytes, int | None], None]
 """Hands a payload to the outbox: channel, payload, time to live of the key of the same name or None."""
 
+Tap = Callable[[IqBlock], None]
+
 LOCK_BANDWIDTH_HZ = 12_500.0
 """Width over which the strongest signal is measured: a narrow FM channel."""
 
 UNDERFLOW_AFTER_S = 1.0
 """Time without a new sample in the ring that counts as one underflow. [seconds]"""
-
-FULL_WARNING_PERCENT = 80.0
-"""Fill above which the ring is said to be in trouble."""
 
 
 class Publisher(Worker):
@@ -48,6 +48,11 @@ class Publisher(Worker):
         Where the samples come from.
     put
         Where the messages go.
+    tap
+        Told every block that is published, before its samples are given up; it must not wait.
+    channels_hz
+        Frequencies that are listened to: the strongest of them is the receiver's signal. Where none lies in the band,
+        the strongest signal of all is.
 
     Attributes
     ----------
@@ -56,16 +61,29 @@ class Publisher(Worker):
     level_dbfs, clipping
         Level, and share of samples at full scale, of the last row's samples.
     snr_db
-        Strongest signal of the last row over the noise in its width. [dB]
-    locked_since_s
-        Since when `snr_db` has been above the threshold; None while it is not. [monotonic seconds]
+        The signal of the last row over the noise in its width. [dB]
+    channel_snrs_db
+        The same for each of `channels_hz` that lies in the band, by frequency. [dB]
+    last_published_s
+        When the last samples message was handed on. [monotonic seconds]
+    last_spectrum, last_spectrum_s
+        The last row and when it was published; None before the first one. [monotonic seconds]
     """
 
-    def __init__(self, settings: ReceiverSettings, reader: Reader, put: Put) -> None:
-        super().__init__(f"Publisher-{settings.id}")
+    def __init__(
+        self,
+        settings: ReceiverSettings,
+        reader: Reader,
+        put: Put,
+        tap: Tap | None = None,
+        *,
+        channels_hz: Sequence[float] = (),
+    ) -> None:
+        super().__init__(f"Publisher-{settings.id}", cpu_affinity=settings.cpu_affinity, nice=settings.publisher_nice)
         self._settings = settings
         self._reader = reader
         self._put = put
+        self._tap = tap
         self._spectrum = SpectrumEstimator(settings.fft_size)
         self._looked_at = 0
         self._row_samples = 0
@@ -78,8 +96,17 @@ class Publisher(Worker):
         self.level_dbfs = FLOOR_DBFS
         self.clipping = 0.0
         self.snr_db = 0.0
-        self.locked_since_s: float | None = None
+        self._channels_hz = list(channels_hz)
+        self.channel_snrs_db: dict[float, float] = {}
+        self._lock = LockJudge(settings.locked_snr_db)
         self.last_published_s: float | None = None
+        self.last_spectrum: SpectrumMessage | None = None
+        self.last_spectrum_s = 0.0
+
+    @property
+    def locked_since_s(self) -> float | None:
+        """Since when the signal has stood above the threshold; None while there is none. [monotonic seconds]"""
+        return self._lock.since_s
 
     def follow(self, reader: Reader) -> None:
         """Take samples from another reader from now on: the old one has died."""
@@ -127,7 +154,7 @@ class Publisher(Worker):
     def _begin_run(self, anchor: Anchor) -> None:
         """Forget what must not be averaged across a loss of samples or a change of tuning."""
         if self._last_anchor is None or self._last_anchor.config_epoch != anchor.config_epoch:
-            self.locked_since_s = None
+            self._lock.reset()
         self._last_anchor = anchor
         self._row_samples = max(1, int(anchor.sample_rate_hz / self._settings.spectrum_rows_per_second))
         self._samples_in_row = 0
@@ -170,18 +197,24 @@ class Publisher(Worker):
             dbfs_max=DBFS_MAX,
         )
         self._put(keys.spectrum(identifier), message.to_json(), keys.SPECTRUM_TTL_S)
+        self.last_spectrum_s = time.monotonic()
+        self.last_spectrum = message
 
     def _note_lock(self, power_dbfs: NDArray[np.float32], anchor: Anchor) -> None:
-        """Measure the strongest signal that is not the front end's DC spike."""
-        n_bins = len(power_dbfs)
-        searched = power_dbfs.copy()
-        searched[n_bins // 2 - 4 : n_bins // 2 + 5] = FLOOR_DBFS
-        offset_hz = (int(np.argmax(searched)) - n_bins // 2) * anchor.sample_rate_hz / n_bins
-        self.snr_db = channel_snr_db(searched, anchor.sample_rate_hz, offset_hz, LOCK_BANDWIDTH_HZ)
-        if self.snr_db < self._settings.locked_snr_db:
-            self.locked_since_s = None
-        elif self.locked_since_s is None:
-            self.locked_since_s = time.monotonic()
+        """Measure the channels that are listened to, else the strongest signal of the band."""
+        rate_hz = anchor.sample_rate_hz
+        furthest_hz = (rate_hz - LOCK_BANDWIDTH_HZ) / 2.0
+        offsets_hz = {frequency_hz: frequency_hz - anchor.center_frequency_hz for frequency_hz in self._channels_hz}
+        self.channel_snrs_db = {
+            frequency_hz: channel_snr_db(power_dbfs, rate_hz, offset_hz, LOCK_BANDWIDTH_HZ)
+            for frequency_hz, offset_hz in offsets_hz.items()
+            if abs(offset_hz) <= furthest_hz
+        }
+        if self.channel_snrs_db:
+            self.snr_db = max(self.channel_snrs_db.values())
+        else:
+            self.snr_db = _strongest_snr_db(power_dbfs, rate_hz)
+        self._lock.note(self.snr_db, time.monotonic())
 
     def _publish_samples(self, ring: RingBuffer, anchor: Anchor, iq: NDArray[np.complex64]) -> None:
         first_sample = anchor.first_sample + ring.total_read - anchor.position
@@ -193,6 +226,8 @@ class Publisher(Worker):
             timestamp=self._reader.clock.timestamp_of(first_sample),
             config_epoch=anchor.config_epoch,
         )
+        if self._tap is not None:
+            self._tap(block)
         payload = encode_samples(block, self._settings.id, self.sequence)
         n_samples = len(iq)
         ring.release(n_samples)
@@ -200,3 +235,12 @@ class Publisher(Worker):
         self.sequence += 1
         self._put(keys.samples(self._settings.id), payload, None)
         self.last_published_s = time.monotonic()
+
+
+def _strongest_snr_db(power_dbfs: NDArray[np.float32], sample_rate_hz: float) -> float:
+    """Give the ratio of signal to noise of the strongest signal that is not the front end's DC spike. [dB]"""
+    n_bins = len(power_dbfs)
+    searched = power_dbfs.copy()
+    searched[n_bins // 2 - 4 : n_bins // 2 + 5] = FLOOR_DBFS
+    offset_hz = (int(np.argmax(searched)) - n_bins // 2) * sample_rate_hz / n_bins
+    return channel_snr_db(searched, sample_rate_hz, offset_hz, LOCK_BANDWIDTH_HZ)

@@ -2,6 +2,8 @@
 
 It never waits for anything but the device. A device that fails is closed and opened again, for ever, with growing
 pauses; what was lost meanwhile is estimated by the clock and shows as a jump of ``first_sample``.
+
+Other threads reach the device through `Reader.request` alone: what they ask is done here, between two reads.
 """
 
 from __future__ import annotations
@@ -9,18 +11,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.base.errors import DeviceError
+from app_core.base.errors import ConfigError, DeviceError, HeraldError
 from app_core.base.lifecycle import Backoff, Worker
 from app_core.base.telemetry import RateLimitedLog
-from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tuning, read_size
+from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tunable, Tuning, read_size
 from app_core.radio.ring_buffer import RingBuffer
 
 log = logging.getLogger(__name__)
 _limited_log = RateLimitedLog(log, interval_s=10.0)
+
+T = TypeVar("T")
+
+ReaderState = Literal["running", "opening", "stopped", "ended"]
+"""Samples are read; the device is not there, and is tried again; it was stopped on purpose; the recording is over."""
 
 READ_TIMEOUT_S = 0.1
 """Longest wait for the device in one read, as the seed sets it. [seconds]"""
@@ -30,6 +42,9 @@ STEADY_AFTER_S = 10.0
 
 _ROOM_POLL_S = 0.002
 """How often a receiver that can wait looks for room in the ring. [seconds]"""
+
+_PAUSE_POLL_S = 0.05
+"""How often a reader without a device looks whether it is wanted. [seconds]"""
 
 
 class CaptureClock:
@@ -77,10 +92,13 @@ class Reader(Worker):
         Belongs to the ring.
     tuning
         How the device is tuned; None while it is closed.
+    progress
+        Epoch, samples that the device gave in it, and when the last of them came, written as one.
+        [monotonic seconds]
     """
 
     def __init__(self, settings: ReceiverSettings, receiver: Receiver) -> None:
-        super().__init__(f"Reader-{settings.id}")
+        super().__init__(f"Reader-{settings.id}", cpu_affinity=settings.cpu_affinity, nice=settings.reader_nice)
         self._settings = settings
         self._receiver = receiver
         self.ring: RingBuffer | None = None
@@ -92,13 +110,58 @@ class Reader(Worker):
         self.reopen_count = 0
         self.last_error = ""
         self.last_sample_s: float | None = None
+        self.progress: tuple[int, int, float] = (0, 0, 0.0)
         self._next_sample = 0
         self._epoch = 0
+        self._wanted = True
+        self._was_suspended = False
+        self._requests: deque[tuple[Callable[[Receiver], Any], Future[Any]]] = deque()
+
+    @property
+    def state(self) -> ReaderState:
+        """What it is at."""
+        if self.ended:
+            return "ended"
+        if self.tuning is not None:
+            return "running"
+        return "opening" if self._wanted else "stopped"
+
+    def suspend(self) -> None:
+        """Have the device closed, until `resume`; `state` says when it is."""
+        self._wanted = False
+
+    def resume(self) -> None:
+        """Have the device opened again, with the tuning it had."""
+        self._wanted = True
+
+    def request(self, action: Callable[[Receiver], T]) -> Future[T]:
+        """Have something done with the open device, between two reads.
+
+        Returns
+        -------
+        answer
+            Holds what `action` gave, or the `HeraldError` it raised; a `DeviceError` when the device is not open.
+            Cancel it when nobody waits for it any more: it is then not done.
+        """
+        answer: Future[T] = Future()
+        if self.tuning is None:
+            answer.set_exception(self._not_open())
+        else:
+            self._requests.append((action, answer))
+        return answer
+
+    def retune(self, frequency_hz: float) -> Future[Tuning]:
+        """Have the device tuned, which begins a new epoch; errors as `Tunable.tune`, and as `request`."""
+        return self.request(partial(self._retune, frequency_hz))
 
     def run(self, stopping: threading.Event) -> None:
         """Open, read, close; again after a failure."""
         backoff = Backoff(0.2, 5.0)
         while not stopping.is_set() and not self.ended:
+            if not self._wanted:
+                self._stay_closed(stopping)
+                backoff.reset()
+                continue
             opened_s = time.monotonic()
             try:
                 tuning = self._receiver.open()
@@ -117,11 +180,15 @@ class Reader(Worker):
             finally:
                 self._receiver.close()
                 self.tuning = None
+                self._refuse_requests()
             if time.monotonic() - opened_s > STEADY_AFTER_S:
                 backoff.reset()
-            if not stopping.is_set() and not self.ended:
+            if not stopping.is_set() and not self.ended and self._wanted:
                 self.reopen_count += 1
-                stopping.wait(backoff.next_wait_s())
+                until_s = time.monotonic() + backoff.next_wait_s()
+                while self._wanted and (left_s := until_s - time.monotonic()) > 0:
+                    if stopping.wait(min(left_s, _PAUSE_POLL_S)):
+                        break
         # A recording that has come to its end is no failure: the thread stays, so that nobody restarts it.
         stopping.wait()
 
@@ -138,13 +205,56 @@ class Reader(Worker):
         if self.last_sample_s is not None:
             away = int((time.monotonic() - self.last_sample_s) * tuning.sample_rate_hz)
             self._next_sample += away
-            self.lost_samples += away
+            self.lost_samples += 0 if self._was_suspended else away
+        self._was_suspended = False
         # The clock may have been set back meanwhile; an epoch only grows.
         self._mark(self.ring, tuning, max(time.time_ns(), self._epoch + 1))
         self.tuning = tuning
         self.last_error = ""
 
+    def _stay_closed(self, stopping: threading.Event) -> None:
+        log.info("receiver %s is stopped", self._settings.id)
+        self._was_suspended = True
+        self.last_error = ""
+        while not self._wanted and not stopping.wait(_PAUSE_POLL_S):
+            pass
+
+    def _retune(self, frequency_hz: float, receiver: Receiver) -> Tuning:
+        """Tune, and say in the ring that other samples follow; the thread that reads does this."""
+        if not isinstance(receiver, Tunable):
+            raise ConfigError(f"a receiver with driver {getattr(self._settings, 'driver', '')!r} cannot be tuned")
+        tuning = receiver.tune(frequency_hz)
+        if self.ring is not None:
+            self._mark(self.ring, tuning, max(time.time_ns(), self._epoch + 1))
+        self.tuning = tuning
+        return tuning
+
+    def _serve_requests(self) -> None:
+        while self._requests:
+            action, answer = self._requests.popleft()
+            if not answer.set_running_or_notify_cancel():
+                continue
+            try:
+                answer.set_result(action(self._receiver))
+            except HeraldError as error:
+                answer.set_exception(error)
+            finally:
+                if not answer.done():
+                    answer.set_exception(DeviceError("it could not be done; the log says why"))
+
+    def _refuse_requests(self) -> None:
+        while self._requests:
+            _, answer = self._requests.popleft()
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(self._not_open())
+
+    def _not_open(self) -> DeviceError:
+        why = {"stopped": "it is stopped", "ended": "its recording has ended"}.get(self.state, self.last_error)
+        return DeviceError(f"receiver {self._settings.id} is not open{f': {why}' if why else ''}")
+
     def _mark(self, ring: RingBuffer, tuning: Tuning, config_epoch: int) -> None:
+        if config_epoch != self._epoch:
+            self.progress = (config_epoch, 0, time.monotonic())
         self._epoch = config_epoch
         ring.mark(
             first_sample=self._next_sample,
@@ -159,7 +269,10 @@ class Reader(Worker):
             return
         n_samples = min(read_size(tuning.sample_rate_hz), ring.size // 4)
         spare = np.empty(n_samples, dtype=np.complex64)
-        while not stopping.is_set():
+        while not stopping.is_set() and self._wanted:
+            if self._requests:
+                self._serve_requests()
+                tuning = self.tuning or tuning
             room = ring.write_view(n_samples)
             in_place = len(room) == n_samples
             if not in_place and self._receiver.waits:
@@ -182,6 +295,7 @@ class Reader(Worker):
             return
         self.clock.note(self._next_sample, reading.timestamp)
         self.last_sample_s = time.monotonic()
+        self.progress = (self._epoch, self.progress[1] + reading.n_samples, self.last_sample_s)
         self._next_sample += reading.n_samples
         if spare is None:
             ring.commit_write(reading.n_samples)

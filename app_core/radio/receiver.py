@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from app_core.base.errors import ConfigError, WireError
+from app_core.base.iq_file import IqFormat
 from app_core.bridge.keys import check_identifier
 
 
@@ -38,6 +39,11 @@ class ReceiverSettings(BaseModel):
     fft_size: Annotated[int, Field(ge=64, le=65_536)] = 2048
     spectrum_rows_per_second: Annotated[float, Field(ge=10.0, le=100.0)] = 12.0
     locked_snr_db: Annotated[float, Field(ge=0.0, le=80.0)] = 6.0
+    cpu_affinity: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = ()
+    reader_nice: Annotated[int, Field(ge=-20, le=19)] | None = None
+    publisher_nice: Annotated[int, Field(ge=-20, le=19)] | None = None
+    capture_memory_s: Annotated[float, Field(ge=0.0, le=600.0)] = 30.0
+    capture_memory_max_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
 
     @model_validator(mode="after")
     def _check_ring(self) -> Self:
@@ -78,10 +84,14 @@ AnyReceiverSettings = Annotated[ReplaySettings | RtlTcpSettings, Field(discrimin
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How an open receiver is tuned. [samples per second, Hz]"""
+    """How an open receiver is tuned, and how its samples came from the device. [samples per second, Hz]
+
+    `iq_format` is the narrowest format that holds them without loss: captures are kept and written in it.
+    """
 
     sample_rate_hz: float
     center_frequency_hz: float
+    iq_format: IqFormat = "cs16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,40 @@ class Receiver(Protocol):
 
     def close(self) -> None:
         """Close the device; harmless when it is not open."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A receiver whose frequency can be changed while it is open."""
+
+    def tune(self, frequency_hz: float) -> Tuning:
+        """Change the centre frequency, at an unchanged rate; called by the thread that reads, between two reads.
+
+        Raises
+        ------
+        ConfigError
+            If the device cannot be tuned there.
+        DeviceError
+            If the device failed.
+        """
+        ...
+
+
+@runtime_checkable
+class GainControl(Protocol):
+    """A receiver whose gain can be changed while it is open."""
+
+    def set_gain(self, gain_db: float | Literal["auto"]) -> object:
+        """Change the gain, or let the device choose it; called by the thread that reads, between two reads.
+
+        Raises
+        ------
+        ConfigError
+            If the device has no such gain.
+        DeviceError
+            If the device failed.
+        """
         ...
 
 

@@ -60,7 +60,7 @@ class ReplayReceiver:
         self._position = self._played = 0
         self._started_s = time.monotonic()
         self._started_utc_s = time.time()
-        return Tuning(self._file.sample_rate_hz, self._file.center_frequency_hz)
+        return Tuning(self._file.sample_rate_hz, self._file.center_frequency_hz, self._file.iq_format)
 
     def read_into(self, iq: NDArray[np.complex64], timeout_s: float) -> Reading:
         """Give the next samples; in real time, as many as have been "captured" by now.

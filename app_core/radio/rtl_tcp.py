@@ -12,16 +12,20 @@ import select
 import socket
 import struct
 import time
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.base.errors import DeviceError
+from app_core.base.errors import ConfigError, DeviceError
 from app_core.base.iq_file import convert_cu8
 from app_core.radio.receiver import Reading, RtlTcpSettings, Tuning, read_size
 
 SILENT_AFTER_S = 2.0
 """A connected server that sends nothing this long has hung. [seconds]"""
+
+MAX_DRAINED_BYTES = 8 * 1024 * 1024
+"""Most bytes that are thrown away after a retune, so that a fast server cannot keep us at it."""
 
 _GREETING = struct.Struct(">4sII")
 _COMMAND = struct.Struct(">BI")
@@ -48,7 +52,11 @@ class RtlTcpReceiver:
         # 4 reads' worth, filled by the kernel in place: one conversion a read, no allocation.
         self._bytes = np.empty(2 * read_size(settings.sample_rate_hz) * 4, dtype=np.uint8)
         self._filled = 0
+        self._drained_samples = 0
         self._heard_s = 0.0
+        # Kept over a reopening, so that a server that comes back is tuned as it was.
+        self._center_frequency_hz = settings.center_frequency_hz
+        self._gain_db = settings.gain_db
 
     def open(self) -> Tuning:
         """Connect and tune.
@@ -68,11 +76,8 @@ class RtlTcpReceiver:
                 raise DeviceError(f"{where} does not speak rtl_tcp; is another program on that port?")
             self._command(_SET_SAMPLE_RATE, settings.sample_rate_hz)
             self._command(_SET_PPM, settings.frequency_correction_ppm & 0xFFFFFFFF)
-            self._command(_SET_FREQUENCY, settings.center_frequency_hz)
-            self._command(_SET_GAIN_MODE, 0 if settings.gain_db is None else 1)
-            self._command(_SET_AGC, 1 if settings.gain_db is None else 0)
-            if settings.gain_db is not None:
-                self._command(_SET_GAIN, round(settings.gain_db * 10))
+            self._command(_SET_FREQUENCY, self._center_frequency_hz)
+            self._send_gain()
             self._socket.setblocking(False)
         except (OSError, UnicodeError) as error:  # a host's name that no resolver takes is a UnicodeError
             self.close()
@@ -80,9 +85,9 @@ class RtlTcpReceiver:
         except DeviceError:
             self.close()
             raise
-        self._filled = 0
+        self._filled = self._drained_samples = 0
         self._heard_s = time.monotonic()
-        return Tuning(float(settings.sample_rate_hz), float(settings.center_frequency_hz))
+        return self._tuning()
 
     def read_into(self, iq: NDArray[np.complex64], timeout_s: float) -> Reading:
         """Fill `iq` with what has come, waiting until it is full or `timeout_s` is over.
@@ -120,13 +125,81 @@ class RtlTcpReceiver:
         if odd:
             self._bytes[0] = self._bytes[2 * n_samples]
         self._filled = odd
-        return Reading(n_samples, time.time() - n_samples / self._settings.sample_rate_hz)
+        lost_samples, self._drained_samples = self._drained_samples, 0
+        timestamp = time.time() - n_samples / self._settings.sample_rate_hz
+        return Reading(n_samples, timestamp, lost_samples=lost_samples)
+
+    def tune(self, frequency_hz: float) -> Tuning:
+        """Change the frequency, and throw away what was received before: it shows as lost samples of the next read.
+
+        What the server and the dongle hold at this moment, some tens of milliseconds, still comes from the old
+        frequency: the protocol does not say where the new one begins.
+
+        Raises
+        ------
+        ConfigError
+            If the protocol cannot carry the frequency.
+        DeviceError
+            If the connection failed.
+        """
+        wanted = round(frequency_hz)
+        if not 0 <= wanted < 2**32:
+            raise ConfigError(f"rtl_tcp tunes to 0 to {2**32 - 1} Hz, not to {frequency_hz:.0f} Hz")
+        try:
+            self._command(_SET_FREQUENCY, wanted)
+            self._center_frequency_hz = wanted
+            self._drain()
+        except OSError as error:
+            raise DeviceError(f"the connection to rtl_tcp failed: {error}") from error
+        return self._tuning()
+
+    def set_gain(self, gain_db: float | Literal["auto"]) -> None:
+        """Set the tuner's gain, of which the server takes the nearest it has, or leave it to the tuner (``"auto"``).
+
+        Raises
+        ------
+        ConfigError
+            If the gain is below 0 or above 100 dB.
+        DeviceError
+            If the connection failed.
+        """
+        if gain_db != "auto" and not 0.0 <= gain_db <= 100.0:
+            raise ConfigError(f"rtl_tcp takes a gain of 0 to 100 dB, not {gain_db:.1f} dB")
+        self._gain_db = None if gain_db == "auto" else gain_db
+        try:
+            self._send_gain()
+        except OSError as error:
+            raise DeviceError(f"the connection to rtl_tcp failed: {error}") from error
 
     def close(self) -> None:
         """Close the connection."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _tuning(self) -> Tuning:
+        return Tuning(float(self._settings.sample_rate_hz), float(self._center_frequency_hz), "cu8")
+
+    def _send_gain(self) -> None:
+        self._command(_SET_GAIN_MODE, 0 if self._gain_db is None else 1)
+        self._command(_SET_AGC, 1 if self._gain_db is None else 0)
+        if self._gain_db is not None:
+            self._command(_SET_GAIN, round(self._gain_db * 10))
+
+    def _drain(self) -> None:
+        """Throw away what stands in the socket, and keep I and Q apart: a pair is lost whole or not at all."""
+        n_bytes, self._filled = self._filled, 0
+        while self._socket is not None and n_bytes < MAX_DRAINED_BYTES:
+            try:
+                received = self._socket.recv_into(self._bytes.data)
+            except BlockingIOError:
+                break
+            if received == 0:
+                break  # the next read says that the server is gone
+            n_bytes += received
+            self._bytes[0] = self._bytes[received - 1]
+        self._filled = n_bytes % 2
+        self._drained_samples += n_bytes // 2
 
     def _command(self, number: int, argument: int) -> None:
         if self._socket is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app_core.base.errors import DeviceError
 from app_core.bridge.local_redis import free_port
-from app_core.radio.receiver import RtlTcpSettings, Tuning
+from app_core.radio.receiver import RtlTcpSettings
 from app_core.radio.rtl_tcp import RtlTcpReceiver
 from tests.support.programs import PATIENCE_S
 
@@ -111,7 +111,8 @@ def test_the_tuning_is_what_was_asked_for(server: _Server) -> None:
     assert not receiver.waits, "live samples that find no room are lost"
     greeter = threading.Thread(target=lambda: server.accept().sendall(_GREETING))
     greeter.start()
-    assert receiver.open() == Tuning(1_024_000.0, 99_000_000.0)
+    tuning = receiver.open()
+    assert (tuning.sample_rate_hz, tuning.center_frequency_hz) == (1_024_000.0, 99_000_000.0)
     greeter.join(PATIENCE_S)
     receiver.close()
 

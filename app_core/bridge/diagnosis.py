@@ -1,0 +1,167 @@
+"""What is broken, first stage first: the judgement behind the health check, the status and every other page.
+
+It judges ages, not words: a metrics key that says "running" and is five seconds old proves nothing. A station is
+looked at from the antenna to the alerts, so the first verdict is the cause and the rest mostly its consequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app_core.base.errors import HeraldError, LinkError
+from app_core.bridge import keys
+from app_core.bridge.connection import RedisLink
+from app_core.bridge.freshness import Aged, read_aged
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+
+MAX_AGE_S = 5.0
+"""Age of the newest samples or audio from which on the flow is said to be broken. [seconds]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One broken stage.
+
+    Attributes
+    ----------
+    stage
+        What is broken, as a person calls it.
+    reason
+        What was seen.
+    command
+        What looks closer, to be typed as it stands; ``redis-cli`` is followed by the arguments of `redis_arguments`.
+    """
+
+    stage: str
+    reason: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class StationHealth:
+    """All that the station says of itself at one moment; None where it says nothing."""
+
+    sdr: Aged[SdrMetricsMessage] | None = None
+    audio: Aged[AudioMetricsMessage] | None = None
+    error: str = ""
+    redis_reached: bool = True
+
+
+def read_station_health(link: RedisLink) -> StationHealth:
+    """Ask Redis for both services' metrics; what goes wrong is told in the answer, not raised."""
+    errors = []
+    sdr: Aged[SdrMetricsMessage] | None = None
+    audio: Aged[AudioMetricsMessage] | None = None
+    try:
+        sdr = read_aged(link, keys.METRICS, keys.METRICS_TTL_S, SdrMetricsMessage)
+    except LinkError as error:
+        return StationHealth(error=str(error), redis_reached=False)
+    except HeraldError as error:
+        errors.append(str(error))
+    try:
+        audio = read_aged(link, keys.AUDIO_METRICS, keys.METRICS_TTL_S, AudioMetricsMessage)
+    except LinkError as error:
+        return StationHealth(error=str(error), redis_reached=False)
+    except HeraldError as error:
+        errors.append(str(error))
+    return StationHealth(sdr, audio, "; ".join(errors))
+
+
+def diagnose_redis(health: StationHealth) -> list[Verdict]:
+    """Judge the meeting point of both services."""
+    if health.redis_reached:
+        return []
+    return [Verdict("Redis", health.error, "redis-cli PING")]
+
+
+def diagnose_sdr(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdict]:
+    """Judge the way from the antenna to Redis; empty when fresh samples of every receiver flow.
+
+    A receiver that a person has stopped is no fault, unless all of them are.
+    """
+    if not health.redis_reached:
+        return diagnose_redis(health)
+    aged = health.sdr
+    look = f"redis-cli GET {keys.METRICS}"
+    if aged is None:
+        reason = health.error or f"no {keys.METRICS} for {keys.METRICS_TTL_S} s: it is not running, or cannot publish"
+        return [Verdict("SDR service", reason, "herald sdr")]
+    if aged.age_s > max_age_s:
+        reason = f"silent for {aged.age_s:.1f} s: it hangs, is stopped, or cannot publish"
+        return [Verdict("SDR service", reason, f"redis-cli GET {keys.HEARTBEAT}")]
+    receivers = aged.message.receivers
+    found = [
+        Verdict(stage, f"{receiver_id}: {reason}", look if stage != "ring" else _ring_command(receiver_id))
+        for receiver_id, entry in receivers.items()
+        if not is_stopped(entry)
+        for stage, reason in _receiver_faults(entry, aged.age_s, max_age_s)
+    ]
+    if receivers and all(is_stopped(entry) for entry in receivers.values()):
+        found.append(Verdict("receiver", "every receiver was stopped by a command", look))
+    return found
+
+
+def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdict]:
+    """Judge the way from Redis to decoded audio, and what stands before it where that is the cause."""
+    if not health.redis_reached:
+        return diagnose_redis(health)
+    aged = health.audio
+    look = f"redis-cli GET {keys.AUDIO_METRICS}"
+    if aged is None:
+        reason = f"no {keys.AUDIO_METRICS} for {keys.METRICS_TTL_S} s: it is not running, or cannot publish"
+        return [Verdict("decode job", health.error or reason, "herald audio")]
+    if aged.age_s > max_age_s:
+        reason = f"silent for {aged.age_s:.1f} s: it hangs, was killed, or cannot publish"
+        return [Verdict("decode job", reason, f"redis-cli GET {keys.AUDIO_HEARTBEAT}")]
+    late = []
+    for channel_id, entry in aged.message.channels.items():
+        if entry.get("out_of_band"):
+            late.append(Verdict("channel", f"{channel_id}: its frequency is outside the receiver's band", look))
+            continue
+        age_s = total_age_s(entry.get("last_pcm_age_s"), aged.age_s)
+        if age_s is None or age_s > max_age_s:
+            late.append(Verdict("decoder", f"{channel_id}: {_since('audio', age_s)}", look))
+    if not any(verdict.stage == "decoder" for verdict in late):
+        return late
+    # No samples, no audio: the cause then stands before this service.
+    return [*diagnose_sdr(health, max_age_s), *late]
+
+
+def is_stopped(entry: dict[str, Any]) -> bool:
+    """Whether a person has stopped this receiver."""
+    return entry.get("stopped") is True
+
+
+def total_age_s(reported_s: object, message_age_s: float) -> float | None:
+    """Give the age that something has now, from the age that it had when the message was made. [seconds]"""
+    return float(reported_s) + message_age_s if isinstance(reported_s, int | float) else None
+
+
+def _receiver_faults(entry: dict[str, Any], message_age_s: float, max_age_s: float) -> list[tuple[str, str]]:
+    """Give stage and reason of everything that keeps a receiver's samples from flowing."""
+    faults = [fault for fault in entry.get("faults", ()) if isinstance(fault, dict)]
+    found = []
+    age_s = total_age_s(entry.get("last_sample_age_s"), message_age_s)
+    ended = entry.get("ended") is True
+    if not ended and (age_s is None or age_s > max_age_s):
+        found.append(("receiver", f"{_since('samples', age_s)}: {entry.get('error') or 'the device is silent'}"))
+    else:
+        published_s = total_age_s(entry.get("last_published_age_s"), message_age_s)
+        if not ended and (published_s is None or published_s > max_age_s):
+            found.append(("publisher", _since("published samples", published_s)))
+    found += [
+        (str(fault.get("stage")), str(fault.get("text")))
+        for fault in faults
+        # A gap of a second or two is judged by the age that the caller asked for.
+        if fault.get("severity") == "error" and fault.get("name") not in ("no_samples", "publisher_late")
+    ]
+    return found
+
+
+def _since(what: str, age_s: float | None) -> str:
+    return f"no {what} yet" if age_s is None else f"no {what} for {age_s:.1f} s"
+
+
+def _ring_command(receiver_id: str) -> str:
+    return f"redis-cli GET {keys.ring_buffer(receiver_id)}"
