@@ -13,11 +13,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app_core.base.child import Child
 from app_core.base.errors import ConfigError
 from app_core.base.supervisor import Stage, Supervisor
-from app_core.base.telemetry import configure_logging
-from services.runner import EXIT_CONFIG, EXIT_OK, exit_code_of, run_until_stopped, stop_on_signals
+from app_core.base.watched_child import WatchedChild
+from services.runner import (
+    EXIT_CONFIG,
+    EXIT_OK,
+    begin_logs,
+    begin_metrics,
+    exit_code_of,
+    make_notifier,
+    run_until_stopped,
+    stop_on_signals,
+)
 from services.settings import load
 
 log = logging.getLogger(__name__)
@@ -29,24 +37,28 @@ DECODE_STOP_TIMEOUT_S = 15.0
 
 
 def run_supervisor(station_path: Path | None) -> int:
-    """Keep every job running until a signal comes."""
+    """Keep every job running until a signal comes; one that hangs is killed and started again."""
     loaded = load(station_path)
-    configure_logging(loaded.program.herald_log_level, json=loaded.program.herald_log_json)
+    begin_logs(loaded)
     stopping = stop_on_signals()
-    decode = Child("decode job", _argv_of("decode", station_path))
+    notifier = make_notifier()
+    decode = WatchedChild("decode job", _argv_of("decode", station_path))
     supervisor = Supervisor([Stage("decode job", lambda: decode, stop_timeout_s=DECODE_STOP_TIMEOUT_S)])
 
     def watch() -> bool:
         if decode.exit_code == EXIT_CONFIG:
             raise ConfigError("the decode job refuses its settings; its reason stands above")
+        decode.watch()
         supervisor.watch()
+        notifier.status(f"decode job: {decode.status or ('runs' if decode.is_alive else 'is being restarted')}")
         return True
 
     supervisor.start()
     try:
-        run_until_stopped(watch, stopping)
+        run_until_stopped(watch, stopping, notifier)
     finally:
         supervisor.stop()
+        decode.close()
     return EXIT_OK
 
 
@@ -57,14 +69,23 @@ def run_decode(station_path: Path | None) -> int:
     # A thread in pure Python gives the interpreter away after 0.1 ms, not 5: the decoder's calls are short.
     sys.setswitchinterval(1e-4)
     loaded = load(station_path)
-    configure_logging(loaded.program.herald_log_level, json=loaded.program.herald_log_json)
+    begin_logs(loaded)
     stopping = stop_on_signals()
+    notifier = make_notifier()
     job = build(loaded)
+    metrics = begin_metrics(loaded, loaded.station.prometheus_port_audio, lambda: job.last_metrics)
+
+    def watch() -> bool:
+        notifier.status(job.summary())
+        return job.watch()
+
     job.start()
     try:
-        run_until_stopped(job.watch, stopping)
+        run_until_stopped(watch, stopping, notifier, lambda: job.hung)
     finally:
         job.stop()
+        if metrics is not None:
+            metrics.close()
     return EXIT_OK
 
 

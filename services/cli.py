@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from app_core import __version__
-from services.runner import EXIT_OK, EXIT_USAGE
+from services.runner import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 
 COMMANDS = {
     "demo": ("services.demo", "a station on a bare machine: generated radio, a tornado warning within 30 s"),
@@ -15,13 +15,17 @@ COMMANDS = {
     "sdr": ("services.sdr_service", "run the SDR service: receivers to Redis"),
     "audio": ("services.audio_service", "run the audio service: Redis to alerts"),
     "synth": ("services.synth_command", "generate a station: to a SigMF recording, or live as a dongle"),
+    "command": ("services.command_command", "send a command to a receiver: restart, tune, gain, capture, ..."),
+    "status": ("services.status_command", "how the station is: live, the first broken stage in red"),
+    "healthcheck": ("services.healthcheck", "end with 0 only when fresh samples or fresh audio flow"),
+    "devices": ("services.devices_command", "list the SoapySDR devices and what each can do"),
     "config": ("services.config_command", "check the configuration and print the effective one"),
 }
 
 
 def usage() -> str:
     """Give the text of ``herald --help``."""
-    lines = [f"  {name:<8} {text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<11} {text}" for name, (_, text) in COMMANDS.items()]
     return "usage: herald COMMAND [...]\n\n" + "\n".join(lines) + "\n\nherald COMMAND --help tells more."
 
 
@@ -37,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         print(f"herald: no command {arguments[0]!r}\n{usage()}", file=sys.stderr)
         return EXIT_USAGE
-    module = importlib.import_module(COMMANDS[arguments[0]][0])
-    code: int = module.main(arguments[1:])
+    try:
+        module = importlib.import_module(COMMANDS[arguments[0]][0])
+        code: int = module.main(arguments[1:])
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     return code
 
 

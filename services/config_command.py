@@ -10,27 +10,69 @@ from pathlib import Path
 import orjson
 
 from app_core.alerts.keeper import KeeperSettings
-from services.decode_service import channels_of, data_directory
+from app_core.base.errors import ConfigError
+from app_core.bridge.connection import RedisLink
+from app_core.demod.channel import ChannelConfig
+from app_core.radio.receiver import AnyReceiverSettings
+from services.decode_service import channels_of
 from services.runner import EXIT_OK, exit_code_of
-from services.sdr_service import receivers_of
-from services.settings import load, parse_table
+from services.sdr_service import captures_of, receivers_of
+from services.settings import data_directory, load, parse_table
 
 
 def check(station_path: Path | None) -> int:
     """Print the effective configuration as JSON; secrets are files, so none is shown."""
     loaded = load(station_path)
     keeper: KeeperSettings = parse_table(KeeperSettings, loaded.tables.get("alerts", {}), "alerts")
+    receivers, channels = receivers_of(loaded), channels_of(loaded)
+    check_together(receivers, channels)
+    RedisLink(loaded.redis).close()
+    program = loaded.program
     effective = {
         "station_file": None if loaded.station_path is None else str(loaded.station_path),
         "data_directory": str(data_directory(loaded)),
+        "log": {"level": program.herald_log_level, "json": program.herald_log_json},
         "redis": loaded.redis.describe(),
+        "postgres": None if program.postgres_host is None else "known, not used: this version keeps alerts in SQLite",
         "station": loaded.station.model_dump(mode="json"),
-        "receivers": [receiver.model_dump(mode="json") for receiver in receivers_of(loaded)],
-        "channels": [channel.model_dump(mode="json") for channel in channels_of(loaded)],
+        "receivers": [receiver.model_dump(mode="json") for receiver in receivers],
+        "channels": [channel.model_dump(mode="json") for channel in channels],
+        "captures": captures_of(loaded).model_dump(mode="json"),
         "alerts": keeper.model_dump(mode="json"),
     }
     sys.stdout.write(orjson.dumps(effective, option=orjson.OPT_INDENT_2).decode() + "\n")
     return EXIT_OK
+
+
+def check_together(receivers: Sequence[AnyReceiverSettings], channels: Sequence[ChannelConfig]) -> None:
+    """Check what neither program sees alone.
+
+    Raises
+    ------
+    ConfigError
+        If there is no receiver or no channel, two receivers have one id, or a channel lies outside its receiver's band.
+    """
+    if not receivers:
+        raise ConfigError("no receiver is configured: add a [[receivers]] table to station.toml")
+    if not channels:
+        raise ConfigError("no channel is configured: add a [[channels]] table to station.toml")
+    bands: dict[str, AnyReceiverSettings] = {}
+    for receiver in receivers:
+        if receiver.id in bands:
+            raise ConfigError(f"station.toml: two receivers have the id {receiver.id!r}")
+        bands[receiver.id] = receiver
+    for channel in channels:
+        receiver = bands[channel.receiver_id]
+        center_hz, rate_hz = receiver.center_frequency_hz, receiver.sample_rate_hz
+        # A recording may carry both itself; it is then known only when it is opened.
+        if center_hz is None or rate_hz is None:
+            continue
+        if abs(channel.frequency_hz - center_hz) > rate_hz / 2:
+            low_mhz, high_mhz = (center_hz - rate_hz / 2) / 1e6, (center_hz + rate_hz / 2) / 1e6
+            raise ConfigError(
+                f"station.toml: channel {channel.id!r} at {channel.frequency_hz / 1e6:.4f} MHz lies outside the band "
+                f"of receiver {receiver.id!r}, {low_mhz:.4f} to {high_mhz:.4f} MHz"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,11 +7,12 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.runner import EXIT_OK, EXIT_USAGE
+from services.runner import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
     from app_core.audio.heard import Recording
@@ -46,6 +47,14 @@ def hertz(text: str) -> float:
     return number
 
 
+def channel_hertz(text: str) -> float:
+    """Read a channel's frequency, and say so when it was written in megahertz."""
+    number = hertz(text)
+    if number < 10_000.0:
+        raise argparse.ArgumentTypeError(f"{text} Hz is no radio channel; is {text}M meant?")
+    return number
+
+
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; ends the program with exit code 2 when it makes no sense."""
     parser = argparse.ArgumentParser(
@@ -66,7 +75,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     iq.add_argument("--center-frequency", type=hertz, metavar="HZ", help="of the IQ; wins over what SigMF says")
     iq.add_argument(
         "--channel",
-        type=hertz,
+        type=channel_hertz,
         metavar="HZ",
         action="append",
         default=[],
@@ -82,6 +91,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.rate is not None and STANDARD_INPUT not in arguments.files:
         parser.error("--rate is for raw PCM on standard input: herald decode - --rate HZ < FILE")
     return arguments
+
+
+class OutputError(Exception):
+    """Standard output cannot be written, which is not the recording's fault."""
+
+
+@contextmanager
+def _blamed_on_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error.strerror) from error
 
 
 def open_recording(name: str, arguments: argparse.Namespace) -> Recording:
@@ -139,17 +162,20 @@ def decode(name: str, arguments: argparse.Namespace, output: Output) -> None:
     recording = open_recording(name, arguments)
     progress = ProgressLine(name, recording.duration_s)
     try:
-        output.begin(name, recording)
+        with _blamed_on_output():
+            output.begin(name, recording)
         position_s = 0.0
         for step in recording.steps():
             position_s = step.position_s
             if step.heard:
                 progress.hide()
-            for heard in step.heard:
-                output.tell(heard)
+            with _blamed_on_output():
+                for heard in step.heard:
+                    output.tell(heard)
             progress.show(position_s)
         progress.hide()
-        output.end(position_s)
+        with _blamed_on_output():
+            output.end(position_s)
     finally:
         progress.hide()
         recording.close()
@@ -171,6 +197,11 @@ def run(arguments: argparse.Namespace) -> int:
             decode(name, arguments, output)
         except BrokenPipeError:
             raise
+        except OutputError as error:
+            print(f"herald decode: standard output: {error}", file=sys.stderr)
+            # What is still in its buffer would fail once more at the interpreter's end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
         except (HeraldError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             shown = "standard input" if name == STANDARD_INPUT else printable(name)

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 from app_core.alerts.alert import Alert
 from app_core.alerts.keeper import AlertKeeper, KeeperSettings
 from app_core.audio.decode_job import DecodeJob
-from app_core.base.errors import LifecycleError
+from app_core.base.errors import ConfigError, LifecycleError, WireError
 from app_core.bridge.alert_stream import publish_alert
 from app_core.bridge.connection import RedisLink
+from app_core.bridge.keys import check_identifier
+from app_core.bridge.messages import AudioMetricsMessage
 from app_core.bridge.outbox import Outbox
 from app_core.demod.channel import ChannelConfig
-from services.settings import Loaded, parse_table
+from services.settings import Loaded, data_directory, parse_table
 
 log = logging.getLogger(__name__)
 
 KEEPER_STOP_TIMEOUT_S = 10.0
 
-
-def data_directory(loaded: Loaded) -> Path:
-    """Give the folder of everything that is kept: ``HERALD_DATA_DIR``, else the user's state folder."""
-    if loaded.program.herald_data_dir is not None:
-        return loaded.program.herald_data_dir
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "herald"
+LOWEST_FREQUENCY_HZ = 10_000.0
+"""Below this a frequency was written in megahertz or kilohertz."""
 
 
 def channels_of(loaded: Loaded) -> list[ChannelConfig]:
@@ -35,9 +30,31 @@ def channels_of(loaded: Loaded) -> list[ChannelConfig]:
     Raises
     ------
     ConfigError
-        If one is wrong.
+        If one is wrong, two have one id, or one is of a receiver that the same file does not have.
     """
     channels: list[ChannelConfig] = parse_table(list[ChannelConfig], loaded.tables.get("channels", []), "channels")
+    # The receivers may be another machine's; where this file has some, a channel of none of them is a slip.
+    receivers = {table.get("id") for table in loaded.tables.get("receivers", []) if isinstance(table, dict)}
+    seen: set[str] = set()
+    for channel in channels:
+        for identifier in (channel.id, channel.receiver_id):
+            try:
+                check_identifier(identifier)
+            except WireError as error:
+                raise ConfigError(f"station.toml: channel {channel.id!r}: {error}") from error
+        if channel.id in seen:
+            raise ConfigError(f"station.toml: two channels have the id {channel.id!r}")
+        seen.add(channel.id)
+        if receivers and channel.receiver_id not in receivers:
+            known = ", ".join(sorted(map(str, receivers)))
+            raise ConfigError(
+                f"station.toml: channel {channel.id!r} is of receiver {channel.receiver_id!r}; there are: {known}"
+            )
+        if channel.frequency_hz < LOWEST_FREQUENCY_HZ:
+            raise ConfigError(
+                f"station.toml: channel {channel.id!r}: frequency_hz is in hertz; "
+                f"{channel.frequency_hz:g} MHz is {channel.frequency_hz * 1e6:.0f}"
+            )
     return channels
 
 
@@ -81,6 +98,25 @@ class DecodeService:
                 sink.stop(KEEPER_STOP_TIMEOUT_S)
             except LifecycleError as error:
                 log.error("%s", error)
+
+    @property
+    def last_metrics(self) -> AudioMetricsMessage | None:
+        """The metrics that were last published."""
+        return self._job.last_metrics
+
+    @property
+    def hung(self) -> list[str]:
+        """Names of the decoders that live, but no longer turn their loop."""
+        return self._job.hung
+
+    def summary(self) -> str:
+        """Say in one line how many channels are heard."""
+        metrics = self._job.last_metrics
+        if metrics is None:
+            return "starting"
+        silent = [channel_id for channel_id, entry in metrics.channels.items() if not entry.get("running")]
+        heard = f"{len(metrics.channels) - len(silent)} of {len(metrics.channels)} channels heard"
+        return f"{heard}, silent: {', '.join(silent)}" if silent else heard
 
     def watch(self) -> bool:
         """Look after everything once.

@@ -20,14 +20,15 @@ from typing import IO
 
 from app_core.alerts.alert import Alert
 from app_core.base.child import Child
-from app_core.base.errors import LifecycleError, LinkError, WireError
+from app_core.base.errors import ConfigError, LifecycleError, LinkError, WireError
 from app_core.base.supervisor import Stage, Supervisor
 from app_core.base.telemetry import configure_logging
 from app_core.bridge.alert_stream import AlertTail
-from app_core.bridge.connection import RedisLink, RedisSettings
+from app_core.bridge.connection import RedisLink
 from app_core.bridge.local_redis import DEFAULT_PORT, LocalRedis, free_port
 from services.demo_view import DemoView, JsonView, LiveView, PlainView
-from services.runner import EXIT_FAILED, EXIT_OK, exit_code_of, stop_on_signals
+from services.runner import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, exit_code_of, stop_on_signals
+from services.settings import load_redis_settings, settings_variables
 
 RECEIVER_ID = "demo"
 SAMPLE_RATE_HZ = 250_000
@@ -57,11 +58,11 @@ class DemoFolder:
         """The demo's ``station.toml``."""
         return self.root / "station.toml"
 
-    def log(self, name: str) -> IO[bytes]:
-        """Open a program's log, empty."""
+    def log_path(self, name: str) -> Path:
+        """Give the path of a program's log; its folder is there."""
         folder = self.root / "log"
         folder.mkdir(parents=True, exist_ok=True)
-        return (folder / f"{name}.log").open("wb")
+        return folder / f"{name}.log"
 
 
 def default_folder() -> Path:
@@ -104,13 +105,11 @@ class Demo:
         self.folder = folder
         self._cleanup = contextlib.ExitStack()
         redis_url = os.environ.get("REDIS_URL")
-        self.local_redis: LocalRedis | None = None
-        if redis_url:
-            self.redis = RedisSettings(url=redis_url)
+        self.local_redis = None if redis_url else self._start_redis()
+        if self.local_redis is None:
+            self.redis = load_redis_settings()
             self.redis_description = "the one in REDIS_URL"
         else:
-            self.local_redis = LocalRedis(free_port(DEFAULT_PORT), log=self._log("redis"))
-            self._cleanup.callback(self.local_redis.close)
             self.redis = self.local_redis.settings
             self.redis_description = self.local_redis.program.description
         antenna_port = free_port()
@@ -133,19 +132,20 @@ class Demo:
         self._supervisor = Supervisor(stages)
 
     def start(self) -> None:
-        """Start everything, Redis first.
+        """Start everything behind Redis, which runs already."""
+        self._supervisor.start()
+
+    def watch(self) -> None:
+        """Restart what died.
 
         Raises
         ------
-        LinkError
-            If Redis does not answer.
+        ConfigError
+            If a program refuses its settings: starting it again would not help.
         """
-        self._supervisor.start()
-        if self.local_redis is not None:
-            self.local_redis.wait_ready()
-
-    def watch(self) -> None:
-        """Restart what died."""
+        for name, child in self.children.items():
+            if child.exit_code == EXIT_CONFIG:
+                raise ConfigError(f"the {name} process refuses its settings: {self._last_words(name)}")
         self._supervisor.watch()
 
     def stop(self) -> None:
@@ -157,16 +157,45 @@ class Demo:
         """Give how often each process was restarted."""
         return {name: stage.restarts for name, stage in zip(self.children, self._supervisor.stages, strict=True)}
 
+    def _start_redis(self) -> LocalRedis:
+        """Start a Redis on the usual port, or on another when somebody takes that one meanwhile.
+
+        Raises
+        ------
+        LinkError
+            If none starts; the text gives the server's own reason.
+        """
+        failure: LinkError | None = None
+        for preferred in (DEFAULT_PORT, None, None):
+            redis = LocalRedis(free_port(preferred), log=self.folder.log_path("redis"))
+            redis.start()
+            try:
+                redis.wait_ready()
+            except LinkError as error:
+                failure = error
+                redis.stop()
+                redis.close()
+                continue
+            self._cleanup.callback(redis.close)
+            return redis
+        raise failure or LinkError("no Redis could be started")
+
+    def _last_words(self, name: str) -> str:
+        lines = self.folder.log_path(name).read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
     def _log(self, name: str) -> IO[bytes]:
-        return self._cleanup.enter_context(self.folder.log(name))
+        return self._cleanup.enter_context(self.folder.log_path(name).open("wb"))
 
     def _child(self, name: str, argv: Sequence[str]) -> Child:
-        environment = {
-            "HERALD_DATA_DIR": str(self.folder.root),
-            # A station's own settings, if this machine has some, are none of the demo's.
-            **dict.fromkeys(("CONFIG_PATH", "HERALD_STATION", "SDR_ARGS", "POSTGRES_HOST", "REDIS_HOST"), ""),
-            **({"REDIS_URL": "", "REDIS_PORT": str(self.redis.port)} if self.redis.url is None else {}),
-        }
+        # A station's own settings, if this machine has some, are none of the demo's: empty is as good as not there.
+        environment = dict.fromkeys(settings_variables(), "")
+        environment["HERALD_DATA_DIR"] = str(self.folder.root)
+        if self.local_redis is not None:
+            environment["REDIS_PORT"] = str(self.redis.port)
+        else:
+            for name in ("REDIS_URL", "REDIS_USERNAME", "REDIS_PASSWORD_FILE"):
+                environment[name] = os.environ.get(name, "")
         log = self._log(name)
         return Child(name, argv, environment=environment, stdout=log, stderr=log)
 
@@ -180,6 +209,8 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
     tail_link = RedisLink(demo.redis, blocking_s=1.0)
     tail = AlertTail(tail_link, from_start=demo.local_redis is not None)
     status_link = RedisLink(demo.redis)
+    # After a lost connection an alert may be published twice; for the eye it is one.
+    shown: set[tuple[str, int]] = set()
     try:
         view.begin(demo.redis_description, demo.redis.describe(), folder.root)
         demo.start()
@@ -187,6 +218,9 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
             demo.watch()
             view.show_status(status_link, demo.restarts())
             for alert in _new_alerts(tail, view):
+                if (alert.alert_id, alert.revision) in shown:
+                    continue
+                shown.add((alert.alert_id, alert.revision))
                 view.show_alert(alert, folder.root / "alerts")
                 if once and alert.state == "ended":
                     return EXIT_OK if alert.recording is not None else EXIT_FAILED

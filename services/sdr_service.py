@@ -7,40 +7,103 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from app_core.base.errors import ConfigError
-from app_core.base.telemetry import configure_logging
 from app_core.bridge.outbox import Outbox
-from app_core.radio.receiver import AnyReceiverSettings
+from app_core.radio.capture_folder import CaptureFolder, CaptureSettings
+from app_core.radio.receiver import AnyReceiverSettings, parse_device_args
 from app_core.radio.station import RadioStation
-from services.runner import EXIT_OK, exit_code_of, run_until_stopped, stop_on_signals
-from services.settings import Loaded, load, parse_table
+from services.runner import (
+    EXIT_OK,
+    begin_logs,
+    begin_metrics,
+    exit_code_of,
+    make_notifier,
+    run_until_stopped,
+    stop_on_signals,
+)
+from services.settings import Loaded, data_directory, load, parse_table
 
 log = logging.getLogger(__name__)
 
 
 def receivers_of(loaded: Loaded) -> list[AnyReceiverSettings]:
-    """Check and give the ``[[receivers]]`` tables.
+    """Check and give the ``[[receivers]]`` tables, and what SDR_ARGS says.
 
     Raises
     ------
     ConfigError
-        If one is wrong, or a device is asked for that this version cannot drive.
+        If one is wrong, or SDR_ARGS is, or it could mean several receivers.
     """
-    if loaded.program.sdr_args is not None:
-        raise ConfigError(
-            f"SDR_ARGS={loaded.program.sdr_args} asks for a SoapySDR device, which this version cannot drive yet; "
-            'unset it and describe a receiver with driver = "rtl_tcp" or "replay" in station.toml'
-        )
-    receivers: list[AnyReceiverSettings] = parse_table(
-        list[AnyReceiverSettings], loaded.tables.get("receivers", []), "receivers"
-    )
+    tables: Any = loaded.tables.get("receivers", [])
+    if loaded.program.sdr_args is not None and isinstance(tables, list):
+        tables = with_sdr_args(tables, loaded.program.sdr_args)
+    receivers: list[AnyReceiverSettings] = parse_table(list[AnyReceiverSettings], tables, "receivers")
     return receivers
+
+
+def with_sdr_args(tables: list[Any], sdr_args: str) -> list[Any]:
+    """Give the tables with SDR_ARGS in the SoapySDR receiver, or with a receiver ``sdr0`` when there is none.
+
+    Raises
+    ------
+    ConfigError
+        If SDR_ARGS does not describe a device, or there are several receivers that it could mean.
+    """
+    try:
+        args = parse_device_args(sdr_args)
+    except ValueError as error:
+        raise ConfigError(f"SDR_ARGS={sdr_args}: {error}") from error
+    soapy = [table for table in tables if isinstance(table, dict) and table.get("driver") == "soapy"]
+    if len(soapy) > 1:
+        raise ConfigError(
+            f"SDR_ARGS={sdr_args} could mean any of {len(soapy)} SoapySDR receivers in station.toml: unset it"
+        )
+    if not soapy:
+        return [*tables, {"id": "sdr0", "driver": "soapy", "args": sdr_args}]
+    changed = {**soapy[0], "args": sdr_args}
+    if "serial" in args:
+        changed.pop("serial", None)
+    return [changed if table is soapy[0] else table for table in tables]
+
+
+def listened_frequencies(loaded: Loaded) -> dict[str, list[float]]:
+    """Give the frequencies of the ``[[channels]]`` tables by receiver, as plain numbers.
+
+    What is wrong in a table is for the audio program to say; here it is left out.
+    """
+    found: dict[str, list[float]] = {}
+    tables = loaded.tables.get("channels", [])
+    for table in tables if isinstance(tables, list) else []:
+        frequency_hz = table.get("frequency_hz") if isinstance(table, dict) else None
+        if isinstance(frequency_hz, int | float) and not isinstance(frequency_hz, bool):
+            found.setdefault(str(table.get("receiver_id")), []).append(float(frequency_hz))
+    return found
+
+
+def captures_of(loaded: Loaded) -> CaptureSettings:
+    """Check and give the ``[captures]`` table.
+
+    Raises
+    ------
+    ConfigError
+        If it is wrong.
+    """
+    settings: CaptureSettings = parse_table(CaptureSettings, loaded.tables.get("captures", {}), "captures")
+    return settings
 
 
 def build(loaded: Loaded) -> RadioStation:
     """Join the radio half up."""
-    return RadioStation(receivers_of(loaded), Outbox(loaded.redis))
+    captures = captures_of(loaded)
+    return RadioStation(
+        receivers_of(loaded),
+        Outbox(loaded.redis),
+        channels_hz=listened_frequencies(loaded),
+        redis=loaded.redis,
+        folder=CaptureFolder(captures.folder or data_directory(loaded) / "captures", captures),
+    )
 
 
 def run(station_path: Path | None) -> int:
@@ -48,20 +111,25 @@ def run(station_path: Path | None) -> int:
     # The reader gets the interpreter back after 0.1 ms, not 5, while the publisher is in pure Python.
     sys.setswitchinterval(1e-4)
     loaded = load(station_path)
-    configure_logging(loaded.program.herald_log_level, json=loaded.program.herald_log_json)
+    begin_logs(loaded)
     stopping = stop_on_signals()
+    notifier = make_notifier()
     station = build(loaded)
+    metrics = begin_metrics(loaded, loaded.station.prometheus_port_sdr, lambda: station.last_metrics)
     log.info("SDR service: %d receivers, Redis at %s", len(station.chains), loaded.redis.describe())
 
     def watch() -> bool:
         station.watch()
+        notifier.status(station.summary())
         return not station.ended
 
     station.start()
     try:
-        run_until_stopped(watch, stopping)
+        run_until_stopped(watch, stopping, notifier, lambda: station.hung)
     finally:
         station.stop()
+        if metrics is not None:
+            metrics.close()
     return EXIT_OK
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app_core.base.errors import ConfigError
 from app_core.bridge.connection import RedisSettings
 
-STATION_TABLES = ("station", "redis", "receivers", "channels", "alerts")
+STATION_TABLES = ("station", "redis", "receivers", "channels", "alerts", "captures")
 """Tables that ``station.toml`` may hold."""
 
 STATION_PLACES = (Path("station.toml"), Path("/etc/herald/station.toml"))
@@ -47,6 +47,9 @@ class StationTable(BaseModel):
 
     name: str = "Herald"
     demo: bool = False
+    prometheus_host: str = "127.0.0.1"
+    prometheus_port_sdr: Annotated[int, Field(ge=1, le=65535)] | None = None
+    prometheus_port_audio: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class ProgramSettings(BaseSettings):
@@ -64,6 +67,7 @@ class ProgramSettings(BaseSettings):
     postgres_port: Annotated[int, Field(ge=1, le=65535)] = 5432
     postgres_db: str = "alerts"
     postgres_user: str = "postgres"
+    postgres_password: SecretStr | None = None
     postgres_password_file: Path | None = None
     sdr_args: str | None = None
     config_path: Path | None = None
@@ -71,6 +75,9 @@ class ProgramSettings(BaseSettings):
     herald_data_dir: Path | None = None
     herald_log_level: Annotated[str, AfterValidator(_log_level)] = "INFO"
     herald_log_json: bool = False
+    herald_log_file: Path | None = None
+    herald_prometheus_host: str | None = None
+    herald_prometheus_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     herald_cache_dir: Path | None = None
 
 
@@ -122,6 +129,31 @@ def load(station_path: Path | None = None) -> Loaded:
     return Loaded(program, station_path, tables, _redis_settings(program, tables.get("redis", {})), station)
 
 
+def load_redis_settings() -> RedisSettings:
+    """Give where Redis is by the environment alone.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is wrong.
+    """
+    return _redis_settings(_program_settings(None), {})
+
+
+def settings_variables() -> set[str]:
+    """Give the names of all variables that the programs read, and of all others of this environment that look so."""
+    known = {field.upper() for field in ProgramSettings.model_fields}
+    return known | {name for name in os.environ if name.upper().startswith("HERALD_")}
+
+
+def data_directory(loaded: Loaded) -> Path:
+    """Give the folder of everything that is kept: ``HERALD_DATA_DIR``, else the user's state folder."""
+    if loaded.program.herald_data_dir is not None:
+        return loaded.program.herald_data_dir
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "herald"
+
+
 def read_station(path: Path) -> dict[str, Any]:
     """Read ``station.toml``.
 
@@ -165,14 +197,18 @@ def _explain(name: str, problem: Any) -> str:
 
 
 def _program_settings(dotenv_path: Path | None) -> ProgramSettings:
-    names = set(os.environ)
+    names = {name for name, value in os.environ.items() if value}
     if dotenv_path is not None:
         if not dotenv_path.is_file():
             raise ConfigError(f"CONFIG_PATH names {dotenv_path}, which is not a file")
         try:
-            names |= set(dotenv_values(dotenv_path))
+            values = dotenv_values(dotenv_path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"CONFIG_PATH names {dotenv_path}, which cannot be read: {error}") from error
+        for name, value in values.items():
+            if value is None:
+                raise ConfigError(f"{dotenv_path}: {name!r} has no value: write {name}=VALUE, or take the line out")
+        names |= set(values)
     known = {field.upper() for field in ProgramSettings.model_fields} | _TEST_VARIABLES
     for name in sorted(names):
         if name.upper().startswith("HERALD_") and name.upper() not in known:

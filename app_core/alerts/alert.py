@@ -111,6 +111,9 @@ class Alert:
         Everybody who heard it, the first one first; never empty.
     recording
         Path of the audio relative to the keeper's directory, or None.
+    recording_complete
+        False where audio is missing that was to be recorded: the disk did not take it, or the process was killed. The
+        recording is then cut short or, if nothing of it can be played, None.
     marks
         Places in the recording.
     end_reason, ended_at
@@ -136,6 +139,7 @@ class Alert:
     purge_time: datetime | None
     hearings: tuple[Hearing, ...]
     recording: str | None = None
+    recording_complete: bool = True
     marks: tuple[Mark, ...] = ()
     end_reason: EndReason | None = None
     ended_at: datetime | None = None
@@ -201,10 +205,11 @@ class Alert:
             "channels": list(self.channels),
             "receivers": list(self.receivers),
             "bursts": best.bursts,
-            "error_probability": best.error_probability,
+            "error_probability": _no_less_than_zero(best.error_probability),
             "snr_db": best.snr_db,
             "hearings": [_hearing_dict(hearing) for hearing in self.hearings],
             "recording": self.recording,
+            "recording_complete": self.recording_complete,
             "marks": [{"name": mark.name, "position_s": mark.position_s} for mark in self.marks],
             "end_reason": self.end_reason,
             "ended_at": time_text(self.ended_at),
@@ -225,8 +230,9 @@ class Alert:
         Raises
         ------
         WireError
-            If `text` is not JSON, or not an alert of this version: a field is missing, unknown or of another type, the
-            header is malformed, or what follows from other fields contradicts them.
+            If `text` is not JSON, or not an alert of this version: a field is missing (but for
+            `recording_complete`, which is then true), unknown or of another type, the header is malformed, or what
+            follows from other fields contradicts them.
         """
         try:
             fields = orjson.loads(text)
@@ -247,6 +253,8 @@ class Alert:
             raise WireError("an alert is not a JSON object")
         if fields.get("version") != ALERT_JSON_VERSION:
             raise WireError(f"an alert of version {fields.get('version')!r}; this program reads {ALERT_JSON_VERSION}")
+        # Alerts that were written before the field was there.
+        fields = {"recording_complete": True, **fields}
         end_reason = read_field(fields, "end_reason", str, None)
         if end_reason is not None and end_reason not in get_args(EndReason):
             raise WireError(f"an alert ended for {end_reason!r}")
@@ -265,6 +273,7 @@ class Alert:
                 purge_time=read_time(fields, "purge_time"),
                 hearings=tuple(_read_hearing(item) for item in read_objects(fields, "hearings")),
                 recording=read_field(fields, "recording", str, None),
+                recording_complete=read_field(fields, "recording_complete", bool),
                 marks=tuple(
                     Mark(read_field(item, "name", str), read_number(item, "position_s"))
                     for item in read_objects(fields, "marks")
@@ -361,6 +370,11 @@ def _location_dict(location: Location) -> dict[str, str]:
     }
 
 
+def _no_less_than_zero(probability: float) -> float:
+    """Clamp; -0.0 becomes +0.0, for JSON would show it, and nan stays what it is."""
+    return max(probability, 0.0) + 0.0
+
+
 def _read_location(item: Mapping[str, Any]) -> Location:
     return Location(*(read_field(item, name, str) for name in ("code", "name", "area", "country", "kind", "part")))
 
@@ -372,7 +386,7 @@ def _hearing_dict(hearing: Hearing) -> dict[str, Any]:
         "callsign": hearing.callsign,
         "heard_at": time_text(hearing.heard_at),
         "bursts": hearing.bursts,
-        "error_probability": hearing.error_probability,
+        "error_probability": _no_less_than_zero(hearing.error_probability),
         "snr_db": hearing.snr_db,
     }
 

@@ -12,10 +12,8 @@ one database, where the same alert has the same id.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,10 +27,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app_core.alerts.alert import Alert, EndReason, utc_from_seconds
 from app_core.alerts.directory_lock import hold_directory
+from app_core.alerts.flac_file import whole_length
 from app_core.alerts.handover import Handover, deliver_to_publisher, deliver_to_store
 from app_core.alerts.intake import Intake, QueuedEvent, QueuedPcm
 from app_core.alerts.message_audio import MessageAudio, OpenMessage
-from app_core.alerts.recorder import PreRoll, mend_recordings, prune_recordings, to_int16
+from app_core.alerts.recorder import PreRoll, to_int16
+from app_core.alerts.recordings_folder import DiskRoom, mend_recordings, prune_recordings
 from app_core.alerts.spool import Spool
 from app_core.alerts.store import AlertStore, merge_alerts
 from app_core.alerts.tracker import AlertTracker
@@ -134,6 +134,7 @@ class AlertKeeper(Worker):
         self._utc = utc
         self._monotonic = monotonic
         self._spool = Spool(directory / "spool")
+        self._disk_room = DiskRoom(self.recordings, settings.recordings_keep_free_bytes)
         self._tracker = AlertTracker(demo=demo, zone=zone)
         retry = (settings.retry_first_s, settings.retry_longest_s)
         self._publisher = Handover(f"{name}-publish", self._spool, deliver_to_publisher(self._spool, publish), *retry)
@@ -219,7 +220,7 @@ class AlertKeeper(Worker):
         pre_rolls = {channel_id: audio.pre_roll for channel_id, audio in channels.items()}
         return {
             "open_messages": sum(1 for audio in channels.values() if audio.message is not None),
-            "open_recordings": sum(1 for a in channels.values() if a.message is not None and a.message.recording),
+            "open_recordings": sum(1 for a in channels.values() if a.message is not None and a.message.is_recording),
             "alerts": self._new_alerts,
             "merged_hearings": self._merged_hearings,
             "spool_backlog": self._spool.backlog,
@@ -261,7 +262,7 @@ class AlertKeeper(Worker):
     def _recover(self) -> None:
         """Take up what an earlier process left: its alerts, its open messages, its torn recordings."""
         now, monotonic_s = utc_from_seconds(self._utc()), self._monotonic()
-        mend_recordings(self.recordings)
+        self._isolated(partial(mend_recordings, self.recordings))
         try:
             entries = self._spool.load(now, monotonic_s)
         except LinkError as error:
@@ -270,7 +271,9 @@ class AlertKeeper(Worker):
         for entry in entries:
             alert = entry.alert
             if alert.state == "begun":
-                alert = self._ended(alert, "interrupted", self._utc())
+                # Whoever ends in order ends its messages: this one was killed, and its recording lacks its end.
+                alert = replace(alert, recording_complete=alert.recording is None)
+                alert = _ended(alert, "interrupted", self._utc(), self._recorded_s(alert))
                 self._put(alert, entry.expires_monotonic_s)
             self._tracker.restore(alert, entry.expires_monotonic_s, monotonic_s)
 
@@ -289,7 +292,7 @@ class AlertKeeper(Worker):
             self._spool.forget_expired(monotonic_s, open_ids)
         self._busy = False
 
-    def _isolated(self, work: Callable[[], None]) -> None:
+    def _isolated(self, work: Callable[[], object]) -> None:
         """Do something that may fail without ending the thread: the next alert is another one."""
         try:
             work()
@@ -356,7 +359,7 @@ class AlertKeeper(Worker):
         self._end(item.channel_id, audio, "interrupted")
         audio.message = message
         if audio.pre_roll is not None:
-            self._keep_free()
+            self._disk_room.keep_free()
             try:
                 audio.open_recording(message, path)
             except LinkError as error:
@@ -367,22 +370,26 @@ class AlertKeeper(Worker):
         message = audio.message
         if message is None:
             return
+        audio.close_recording()
         audio.message = None
         if reason is None or message.end_reason == "end_of_message":
             reason = message.end_reason
-        if message.recording is not None:
-            try:
-                message.recording.close()
-            except LinkError as error:
-                self._note(error)
         entry = self._spool.get(message.alert_id)
         if entry is not None:
-            alert = replace(entry.alert, marks=tuple(message.marks) if message.recording else ())
-            alert = self._ended(alert, reason, self._utc() if message.ended_at_s is None else message.ended_at_s)
+            recording, alert = message.recording, entry.alert
+            # One that was closed early may have had to make room for another channel's.
+            recorded_s = recording.seconds if recording is not None and recording.path.is_file() else 0.0
+            is_complete = alert.recording is None if recording is None else recording.is_whole
+            alert = replace(alert, marks=tuple(message.marks), recording_complete=is_complete)
+            ended_at_s = self._utc() if message.ended_at_s is None else message.ended_at_s
+            alert = _ended(alert, reason, ended_at_s, recorded_s)
             self._tracker.update(alert)
             self._put(alert, entry.expires_monotonic_s)
             self._wake_all()
             log.info("alert %s on %s ended: %s", alert.alert_id, channel_id, reason)
+            if not is_complete:
+                fate = f"is cut short after {recorded_s:.1f} s" if recorded_s > 0 else "is lost"
+                self._note(LinkError(f"the recording of alert {alert.alert_id} {fate}"))
         prune_recordings(
             self.recordings,
             self.settings.recordings_max_bytes,
@@ -390,16 +397,12 @@ class AlertKeeper(Worker):
             self._utc(),
         )
 
-    def _ended(self, alert: Alert, reason: EndReason, ended_at_s: float) -> Alert:
-        has_recording = alert.recording is not None and (self.directory / alert.recording).is_file()
-        return replace(
-            alert,
-            end_reason=reason,
-            ended_at=utc_from_seconds(ended_at_s),
-            recording=alert.recording if has_recording else None,
-            marks=alert.marks if has_recording else (),
-            revision=alert.revision + 1,
-        )
+    def _recorded_s(self, alert: Alert) -> float:
+        """Read an alert's recording and give its length; 0 if there is none that can be played. [seconds]"""
+        if alert.recording is None:
+            return 0.0
+        n_samples, sample_rate_hz = whole_length(self.directory / alert.recording)
+        return n_samples / sample_rate_hz if n_samples else 0.0
 
     def _put(self, alert: Alert, expires_monotonic_s: float) -> None:
         """Spool an alert; a full disk gives up its oldest recordings for it, and a dead one does not hold it up."""
@@ -408,21 +411,8 @@ class AlertKeeper(Worker):
         except LinkError as error:
             self._note(error)
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
-                self._free_space(self.settings.recordings_keep_free_bytes)
+                self._disk_room.make()
                 self._spool.write_unsaved()
-
-    def _keep_free(self) -> None:
-        """See that the disk has room for a recording before it begins: libsndfile cannot go on after a full disk."""
-        with contextlib.suppress(OSError):
-            lacking = self.settings.recordings_keep_free_bytes - shutil.disk_usage(self.directory).free
-            if lacking > 0:
-                self._free_space(lacking)
-
-    def _free_space(self, n_bytes: int) -> None:
-        with contextlib.suppress(OSError):
-            total = sum(path.stat().st_size for path in self.recordings.glob("*.flac"))
-            removed = prune_recordings(self.recordings, max(0, total - n_bytes), float("inf"), self._utc())
-            log.warning("the disk is full: %d of the oldest recordings are removed", len(removed))
 
     def _wake_all(self) -> None:
         self._publisher.wake()
@@ -433,3 +423,15 @@ class AlertKeeper(Worker):
         if text != self._last_error:
             log.error("%s: %s", self.name, text)
         self._last_error = text
+
+
+def _ended(alert: Alert, reason: EndReason, ended_at_s: float, recorded_s: float) -> Alert:
+    """End an alert; of its recording and the marks in it there remains what can be played, `recorded_s` seconds."""
+    return replace(
+        alert,
+        end_reason=reason,
+        ended_at=utc_from_seconds(ended_at_s),
+        recording=alert.recording if recorded_s > 0 else None,
+        marks=tuple(mark for mark in alert.marks if recorded_s > 0 and mark.position_s <= round(recorded_s, 3)),
+        revision=alert.revision + 1,
+    )

@@ -1,7 +1,7 @@
 """One channel's audio and the message that is on the air there: from ten seconds before its header to its end.
 
-All positions are on the time line of the channel's `PreRoll`. A message without audio, because none comes or recording
-is switched off, lives by the monotonic clock alone.
+All positions are on the time line of the channel's `PreRoll`. A message without audio, because none comes, recording is
+switched off or the disk takes no more, lives by the monotonic clock alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OpenMessage:
     opened_monotonic_s
         When its header was decoded. [seconds of the monotonic clock]
     recording
-        None where it has no audio.
+        None where it has no audio; closed before the message's end where the disk did not take it.
     begin, copied, stop
         First sample of the recording, the sample after the last one that is written, and the one to stop before.
     end_reason
@@ -49,6 +49,11 @@ class OpenMessage:
     ended_at_s: float | None = None
     marks: list[Mark] = field(default_factory=list)
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether audio that comes is written."""
+        return self.recording is not None and not self.recording.is_closed
+
 
 class MessageAudio:
     """The pre-roll of one channel and its open message.
@@ -62,7 +67,7 @@ class MessageAudio:
     last_pcm_monotonic_s
         When audio came last. [seconds of the monotonic clock]
     write_errors
-        Pieces of audio that the disk did not take.
+        Recordings that the disk did not take, wholly or in part.
     """
 
     def __init__(self) -> None:
@@ -106,8 +111,12 @@ class MessageAudio:
         """
         if self.pre_roll is None:
             raise ValueError("a channel without audio cannot be recorded")
-        message.recording = Recording(path, self.pre_roll.sample_rate_hz)
         self.message = message
+        try:
+            message.recording = Recording(path, self.pre_roll.sample_rate_hz)
+        except LinkError:
+            self.write_errors += 1
+            raise
         self.feed()
 
     def hear_end(self, end_s: float) -> None:
@@ -125,9 +134,9 @@ class MessageAudio:
         message.stop = min(message.stop, max(end, message.copied))
 
     def feed(self) -> None:
-        """Write what has come since, up to the message's stop; a disk that does not take it costs audio, no more."""
+        """Write what has come since, up to the message's stop; a disk that does not take it ends the recording."""
         message, pre_roll = self.message, self.pre_roll
-        if message is None or message.recording is None or pre_roll is None:
+        if message is None or message.recording is None or message.recording.is_closed or pre_roll is None:
             return
         end = min(pre_roll.end, message.stop)
         if end <= message.copied:
@@ -136,17 +145,31 @@ class MessageAudio:
         try:
             message.recording.write_silence(kept - message.copied)
             message.recording.write(pre_roll.read(kept, end))
+            message.copied = end
         except LinkError as error:
             self.write_errors += 1
-            if self.write_errors == 1:
-                log.error("%s", error)
-        message.copied = end
+            log.error("%s", error)
+            # At once, while what is there can be mended: libsndfile would go on as if nothing had happened.
+            self.close_recording()
+
+    def close_recording(self) -> None:
+        """Close the open message's recording, if there is one; what becomes of it is in its attributes."""
+        message = self.message
+        if message is None or message.recording is None or message.recording.is_closed:
+            return
+        was_whole = message.recording.is_whole
+        try:
+            message.recording.close()
+        except LinkError as error:
+            log.error("%s", error)
+        if was_whole and not message.recording.is_whole:
+            self.write_errors += 1
 
     @property
     def is_recorded(self) -> bool:
         """Whether the open message's recording has all that it shall have."""
         message = self.message
-        return message is not None and message.recording is not None and message.copied >= message.stop
+        return message is not None and message.is_recording and message.copied >= message.stop
 
     def is_over(self, monotonic_s: float, longest_s: float, lost_after_s: float) -> bool:
         """Whether the open message shall be ended now, for its `OpenMessage.end_reason`.
@@ -156,14 +179,14 @@ class MessageAudio:
         monotonic_s
             Now. [seconds of the monotonic clock]
         longest_s
-            Life of a message without audio. [seconds]
+            Life of a message without a recording, or without one any more. [seconds]
         lost_after_s
             A recording without audio for this long is lost. [seconds]
         """
         message = self.message
         if message is None:
             return False
-        if message.recording is None:
+        if not message.is_recording:
             return message.end_reason == "end_of_message" or monotonic_s - message.opened_monotonic_s > longest_s
         if self.is_recorded:
             return True

@@ -3,39 +3,26 @@
 Positions are sample indices of a channel's time line (`PreRoll`): samples that were lost count, as silence, so that a
 recording lasts as long as what it recorded. Audio is 16 bit, mono, at the channel's rate.
 
-A file is written as ``<alert_id>.flac.part`` and gets its name when it is complete. libsndfile hands every encoded
-block to the system as it comes, but writes the length into the header only at the end; a file whose process was killed
-therefore lacks its length and less than two blocks of 4096 samples, and players cannot seek in it. `mend_recordings`
-writes such files anew at start.
+A file is written as ``<alert_id>.flac.part`` and gets its name when it is complete and has been read to its end. One
+that the disk did not take is mended at once, one whose process was killed when the next one starts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
-from app_core.alerts.alert import PROGRAM_RELEASED
-from app_core.alerts.spool import sync_directory
+from app_core.alerts.flac_file import DISK_ERRORS, complete, mend, open_flac, sync_file, whole_length
 from app_core.base.errors import LinkError
-
-log = logging.getLogger(__name__)
 
 PART_SUFFIX = ".flac.part"
 
 _SILENCE = np.zeros(16_384, dtype=np.int16)
-_MEND_SAMPLES = 1024
 _LONGEST_OVERLAP_S = 2.0
 _SYNC_EVERY_S = 5.0
-_SYSTEM_ERROR = 2
-"""libsndfile's code of an error that is the system's and not the file's."""
 
 
 def to_int16(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -167,6 +154,15 @@ class Recording:
     sample_rate_hz
         Of the audio; the file knows whole hertz only.
 
+    Attributes
+    ----------
+    n_samples
+        Samples that were written; once it is closed, those that can be played, and 0 if there is no file.
+    is_whole
+        Whether the disk has taken all that was written, as far as is known.
+    is_closed
+        Nothing more can be written.
+
     Raises
     ------
     LinkError
@@ -177,13 +173,22 @@ class Recording:
         self.path = path
         self.sample_rate_hz = sample_rate_hz
         self.n_samples = 0
+        self.is_whole = True
+        self.is_closed = False
         self._part = path.with_name(path.stem + PART_SUFFIX)
         self._unsynced = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _open_flac(self._part, sample_rate_hz)
-        except (OSError, soundfile.SoundFileError) as error:
+            self._file = open_flac(self._part, sample_rate_hz)
+        except DISK_ERRORS as error:
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
             raise LinkError(f"the recording {self._part} cannot be made: {error}") from error
+
+    @property
+    def seconds(self) -> float:
+        """Length of `n_samples`. [seconds]"""
+        return self.n_samples / self.sample_rate_hz
 
     def write(self, pcm: NDArray[np.int16]) -> None:
         """Add audio; every few seconds it is brought to the disk, not only to the system.
@@ -196,7 +201,7 @@ class Recording:
         Raises
         ------
         LinkError
-            If the disk does not take it.
+            If the disk does not take it. The file can then only be closed: libsndfile cannot go on.
         """
         try:
             self._file.write(pcm)
@@ -204,9 +209,9 @@ class Recording:
             self._unsynced += len(pcm)
             if self._unsynced > _SYNC_EVERY_S * self.sample_rate_hz:
                 self._unsynced = 0
-                _sync_file(self._part)
-        except (OSError, soundfile.SoundFileError, AssertionError) as error:
-            # soundfile asserts that libsndfile took every sample, which it does not on a full disk.
+                sync_file(self._part)
+        except DISK_ERRORS as error:
+            self.is_whole = False
             raise LinkError(f"the recording {self._part} cannot be written: {error or 'disk full'}") from error
 
     def write_silence(self, n_samples: int) -> None:
@@ -221,128 +226,27 @@ class Recording:
             self.write(_SILENCE[: n_samples - done])
 
     def close(self) -> None:
-        """Complete the file and give it its name.
+        """Complete the file and give it its name; closing it again does nothing.
+
+        What the disk did not take whole is mended, or removed if it holds no audio: see `n_samples` and `is_whole`.
 
         Raises
         ------
         LinkError
-            If the disk does not take it; what is there stays under the temporary name and is mended at next start.
+            If it cannot even be mended; what is there stays under the temporary name and is mended at next start.
         """
+        if self.is_closed:
+            return
+        self.is_closed = True
         try:
-            self._file.close()
-            _finish(self._part, self.path)
-        except (OSError, soundfile.SoundFileError) as error:
-            raise LinkError(f"the recording {self._part} cannot be completed: {error}") from error
-
-
-def mend_recordings(directory: Path) -> list[Path]:
-    """Complete the recordings that a killed process left behind: before any `Recording` is made there.
-
-    Returns
-    -------
-    mended
-        Their final names. Files without a single sample are removed; one that cannot be written stays as it is.
-    """
-    mended: list[Path] = []
-    for part in sorted(directory.glob(f"*{PART_SUFFIX}")):
-        final = part.with_name(part.name.removesuffix(PART_SUFFIX) + ".flac")
-        copy = part.with_name(part.name + ".mending")
-        try:
-            n_samples = _copy_flac(part, copy)
-            if n_samples:
-                _finish(copy, final)
-                mended.append(final)
-                log.info("recording %s was cut short and is mended: %d samples", final.name, n_samples)
-            else:
-                log.warning("recording %s held no audio and is removed", final.name)
-            part.unlink(missing_ok=True)
-        except (OSError, soundfile.SoundFileError) as error:
-            log.error("recording %s cannot be mended: %s", part.name, error)
-        copy.unlink(missing_ok=True)
-    return mended
-
-
-def prune_recordings(directory: Path, max_bytes: int, max_age_s: float, now_s: float | None = None) -> list[Path]:
-    """Remove the oldest recordings until what is left keeps both limits; the newest one always stays.
-
-    Parameters
-    ----------
-    directory
-        Of the recordings; it need not exist. Those still being written are not looked at.
-    max_bytes, max_age_s
-        Limits of the sum of sizes, and of each one's age.
-    now_s
-        UTC seconds. Where it, or a file's time, lies before this program was made, the clock was wrong and the file's
-        age is not known: no file is removed for it.
-
-    Returns
-    -------
-    removed
-        Their paths.
-    """
-    now_s = time.time() if now_s is None else now_s
-    files: list[tuple[float, int, Path]] = []
-    for path in directory.glob("*.flac"):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        files.append((stat.st_mtime, stat.st_size, path))
-    files.sort()
-    total = sum(size for _, size, _ in files)
-    removed: list[Path] = []
-    for modified_s, size, path in files[:-1]:
-        is_old = modified_s >= PROGRAM_RELEASED.timestamp() and now_s - modified_s > max_age_s
-        if total <= max_bytes and not is_old:
-            continue
-        try:
-            path.unlink()
-        except OSError as error:
-            log.warning("recording %s cannot be removed: %s", path.name, error)
-            continue
-        total -= size
-        removed.append(path)
-    return removed
-
-
-def _open_flac(path: Path, sample_rate_hz: float) -> soundfile.SoundFile:
-    return soundfile.SoundFile(path, "w", samplerate=round(sample_rate_hz), channels=1, format="FLAC", subtype="PCM_16")
-
-
-def _copy_flac(source: Path, target: Path) -> int:
-    """Copy all samples that can be read, and return their number; nothing is written if there are none."""
-    n_samples = 0
-    with contextlib.ExitStack() as stack:
-        target_file: soundfile.SoundFile | None = None
-        for pcm, sample_rate_hz in _read_torn_flac(source):
-            if target_file is None:
-                target_file = stack.enter_context(_open_flac(target, sample_rate_hz))
-            target_file.write(pcm)
-            n_samples += len(pcm)
-    return n_samples
-
-
-def _read_torn_flac(path: Path) -> Iterator[tuple[NDArray[np.int16], int]]:
-    """Give pieces of audio and the rate up to the end of the file, or to where the decoder gives up."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            while len(pcm := file.read(_MEND_SAMPLES, dtype="int16")):
-                yield pcm, file.samplerate
-    except soundfile.LibsndfileError as error:
-        if error.code == _SYSTEM_ERROR:
-            raise
-        log.debug("%s ends with: %s", path, error)
-
-
-def _finish(part: Path, final: Path) -> None:
-    _sync_file(part)
-    part.replace(final)
-    sync_directory(final.parent)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            with contextlib.suppress(*DISK_ERRORS):
+                self._file.close()
+            # Only reading tells: libsndfile keeps to itself what goes wrong while it closes a file.
+            if self.is_whole and self.n_samples and whole_length(self._part)[0] == self.n_samples:
+                complete(self._part, self.path)
+                return
+            self.is_whole = self.is_whole and not self.n_samples
+            self.n_samples = mend(self._part, self.path)
+        except DISK_ERRORS as error:
+            self.n_samples, self.is_whole = 0, False
+            raise LinkError(f"the recording {self._part} cannot be completed: {error or 'disk full'}") from error

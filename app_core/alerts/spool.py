@@ -237,7 +237,7 @@ class Spool:
 
     @property
     def unsaved(self) -> int:
-        """Number of entries that are not on the disk as they are in memory."""
+        """Number of entries that the disk did not take as they are in memory."""
         return len(self._unsaved)
 
     def _change(self, alert_id: str, change: Callable[[SpoolEntry], SpoolEntry]) -> None:
@@ -249,10 +249,11 @@ class Spool:
     def _save(self, entry: SpoolEntry) -> None:
         alert_id = entry.alert.alert_id
         self._entries[alert_id] = entry
-        self._unsaved.add(alert_id)
         try:
             write_durably(self._path(alert_id), entry.to_json())
         except OSError as error:
+            # Only now: one that is just being written is no sign of a full disk.
+            self._unsaved.add(alert_id)
             self.write_errors += 1
             raise LinkError(f"alert {alert_id} cannot be written to the spool: {error}") from error
         self._unsaved.discard(alert_id)

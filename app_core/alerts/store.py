@@ -250,7 +250,9 @@ def merge_alerts(known: Alert, alert: Alert) -> Alert:
     others = tuple(h for h in behind.hearings if (h.channel_id, h.receiver_id) not in heard)
     merged = replace(ahead, hearings=ahead.hearings + others)
     if merged.recording is None and behind.recording is not None:
-        merged = replace(merged, recording=behind.recording, marks=behind.marks)
+        merged = replace(
+            merged, recording=behind.recording, recording_complete=behind.recording_complete, marks=behind.marks
+        )
     return merged
 
 

@@ -35,6 +35,16 @@ class Keeper(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """What else wants the events of all channels: `app_core.audio.capture_requests.CaptureRequests`."""
+
+    def on_events(
+        self, channel_id: str, receiver_id: str, events: list[SameEvent], to_utc: Callable[[int], float]
+    ) -> None:
+        """Take events; must not wait."""
+        ...
+
+
 class AlertMonitor:
     """Watch one channel.
 
@@ -44,12 +54,15 @@ class AlertMonitor:
         Whose audio this is.
     keeper
         Takes what is heard.
+    captures
+        Is told of it, too: it asks for captures of IQ.
     """
 
-    def __init__(self, channel_id: str, receiver_id: str, keeper: Keeper) -> None:
+    def __init__(self, channel_id: str, receiver_id: str, keeper: Keeper, captures: Listener | None = None) -> None:
         self.channel_id = channel_id
         self.receiver_id = receiver_id
         self._keeper = keeper
+        self._captures = captures
         self._decoder: SameDecoder | None = None
         self._rate_hz = 0.0
         self._position = 0
@@ -135,6 +148,11 @@ class AlertMonitor:
                 case EndOfMessage():
                     log.info("%s: end of message", self.channel_id)
         position, timestamp, rate_hz = *self._anchor, self._rate_hz
-        self._keeper.on_events(
-            self.channel_id, self.receiver_id, events, lambda sample: timestamp + (sample - position) / rate_hz
-        )
+
+        def to_utc(sample: int) -> float:
+            return timestamp + (sample - position) / rate_hz
+
+        # The keeper first: an alert is more than its capture.
+        self._keeper.on_events(self.channel_id, self.receiver_id, events, to_utc)
+        if self._captures is not None:
+            self._captures.on_events(self.channel_id, self.receiver_id, events, to_utc)

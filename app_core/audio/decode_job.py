@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from app_core.audio.alert_monitor import AlertMonitor, Keeper
+from app_core.audio.capture_requests import CaptureRequests
 from app_core.audio.redis_sdr_adapter import RedisSDRSourceAdapter
 from app_core.base.errors import ConfigError
 from app_core.base.lifecycle import Worker
@@ -32,6 +33,13 @@ FRESH_S = 2.0
 """Age of the last audio up to which a channel is said to run. [seconds]"""
 
 HEALTH_INTERVAL_S = 1.0
+
+PCM_LATEST_S = 2.0
+"""Audio that is older is not published, nor is what a fresh process reads of the time before it: both are decoded for
+the alerts' sake, and are not played to a listener late, or twice. [seconds]"""
+
+KEEPER_BACKLOG_S = 5.0
+"""Audio that may wait in the keeper before the decoder, when it catches up, gives it time. [seconds]"""
 
 
 class KeeperWorker(Keeper, Protocol):
@@ -53,6 +61,10 @@ class ReceiverDecoder(Worker):
         Takes what is heard.
     publish_pcm
         Takes a channel's PCM frame: channel name of Redis, payload.
+    captures
+        Asks for a capture of what is heard; None asks for none.
+    keeper_backlog_s
+        Gives how much audio of one channel waits in the keeper at the most. [seconds]
     """
 
     def __init__(
@@ -61,20 +73,33 @@ class ReceiverDecoder(Worker):
         keeper: Keeper,
         channels: Sequence[ChannelConfig],
         publish_pcm: Callable[[str, bytes], None],
+        captures: CaptureRequests | None = None,
+        keeper_backlog_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         super().__init__(f"Decoder-{adapter.receiver_id}")
         self.adapter = adapter
-        self.monitors = {channel.id: AlertMonitor(channel.id, adapter.receiver_id, keeper) for channel in channels}
+        self.monitors = {
+            channel.id: AlertMonitor(channel.id, adapter.receiver_id, keeper, captures) for channel in channels
+        }
         self._publish_pcm = publish_pcm
+        self._keeper_backlog_s = keeper_backlog_s
 
     def run(self, stopping: threading.Event) -> None:
         """Decode until stopped."""
         while not stopping.is_set():
-            for channel_id, block in self.adapter.read(0.2):
+            blocks = self.adapter.read(0.2)
+            is_late = self.adapter.lateness_s > PCM_LATEST_S
+            is_news = self.adapter.has_begun and not is_late
+            for channel_id, block in blocks:
                 self.monitors[channel_id].push(block)
-                self._publish_pcm(keys.pcm(channel_id), encode_pcm(block))
+                if is_news:
+                    self._publish_pcm(keys.pcm(channel_id), encode_pcm(block))
+            # The history waits; the keeper's queue would drop a recording's audio.
+            while blocks and is_late and self._keeper_backlog_s() > KEEPER_BACKLOG_S and not stopping.wait(0.01):
+                pass
         for monitor in self.monitors.values():
             monitor.finish()
+        self.adapter.close()
 
 
 class DecodeJob:
@@ -108,6 +133,7 @@ class DecodeJob:
         self._keeper = keeper
         self._outbox = outbox
         self._pcm_outbox = Outbox(redis, name="PcmOutbox", longest_wait_s=2.0, max_bytes=32 * 1024 * 1024)
+        self._captures = CaptureRequests(outbox.push)
         self._channels: dict[str, list[ChannelConfig]] = {}
         for channel in channels:
             self._channels.setdefault(channel.receiver_id, []).append(channel)
@@ -120,6 +146,12 @@ class DecodeJob:
         stages.append(Stage("PCM outbox", lambda: self._pcm_outbox, give_up_after=1))
         self._supervisor = Supervisor(stages)
         self._health_due_s = 0.0
+        self.last_metrics: AudioMetricsMessage | None = None
+
+    @property
+    def hung(self) -> list[str]:
+        """Names of the decoders that live, but have not turned their loop for `HUNG_AFTER_S`."""
+        return [decoder.name for decoder in self._decoders.values() if decoder.is_hung]
 
     def start(self) -> None:
         """Start decoding, then subscribe."""
@@ -138,8 +170,17 @@ class DecodeJob:
 
     def _make_decoder(self, receiver_id: str) -> ReceiverDecoder:
         channels = self._channels[receiver_id]
-        adapter = RedisSDRSourceAdapter(self._redis, receiver_id, channels)
-        return ReceiverDecoder(adapter, self._keeper, channels, self._pcm_outbox.put)
+        return self._decoder_of(RedisSDRSourceAdapter(self._redis, receiver_id, channels))
+
+    def _decoder_of(self, adapter: RedisSDRSourceAdapter) -> ReceiverDecoder:
+        channels = self._channels[adapter.receiver_id]
+        return ReceiverDecoder(
+            adapter, self._keeper, channels, self._pcm_outbox.put, self._captures, self._keeper_backlog_s
+        )
+
+    def _keeper_backlog_s(self) -> float:
+        backlog_s = self._keeper.status().get("queued_pcm_s", 0.0)
+        return float(backlog_s) if isinstance(backlog_s, int | float) else 0.0
 
     def _fresh_subscriber(self, receiver_id: str) -> Worker:
         adapter = self._decoders[receiver_id].adapter
@@ -150,9 +191,7 @@ class DecodeJob:
     def _fresh_decoder(self, receiver_id: str) -> Worker:
         decoder = self._decoders[receiver_id]
         if decoder.failure is not None:
-            decoder = ReceiverDecoder(
-                decoder.adapter.renewed_bank(), self._keeper, self._channels[receiver_id], self._pcm_outbox.put
-            )
+            decoder = self._decoder_of(decoder.adapter.renewed_bank())
             self._decoders[receiver_id] = decoder
         return decoder
 
@@ -172,6 +211,7 @@ class DecodeJob:
                 for stage in self._supervisor.stages
             },
         )
+        self.last_metrics = metrics
         self._outbox.put(keys.AUDIO_HEARTBEAT, heartbeat.to_json(), ttl_s=keys.HEARTBEAT_TTL_S)
         self._outbox.put(keys.AUDIO_METRICS, metrics.to_json(), ttl_s=keys.METRICS_TTL_S)
 

@@ -1,22 +1,23 @@
 """IQ from Redis to PCM: the source of the decode job.
 
-A subscriber thread only appends what comes to a queue that is bounded in seconds. The decode thread takes from it:
-parses, expands, drops doubles, counts gaps, and demodulates every channel of the receiver.
+Messages come in order, live or out of the history (`SampleInbox`). Here they are parsed, expanded and demodulated;
+doubles are dropped, and what is missing in the history too is a gap: counted, and never made up for.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 
+from app_core.audio.lateness import LatenessMeter
+from app_core.audio.sample_inbox import Arrival, SampleInbox
 from app_core.base.blocks import IqBlock, PcmBlock
 from app_core.base.errors import WireError
 from app_core.base.telemetry import RateLimitedLog
 from app_core.bridge import keys
 from app_core.bridge.connection import RedisSettings
+from app_core.bridge.history import HistoryReader, Position
 from app_core.bridge.messages import SamplesMessage
 from app_core.bridge.pubsub import Subscriber
 from app_core.bridge.sample_codec import decode_samples
@@ -25,11 +26,8 @@ from app_core.demod.channel import ChannelBank, ChannelConfig
 log = logging.getLogger(__name__)
 _limited_log = RateLimitedLog(log)
 
-QUEUE_S = 30.0
-"""Age at which a message that could not be decoded yet is dropped. [seconds]"""
-
-QUEUE_BYTES = 128 * 1024 * 1024
-"""Sum of the messages that may wait."""
+OLD_EPOCH_AFTER_S = 5.0
+"""Samples of an older epoch are doubles, unless none of the newer one came for this long: the clock was set back."""
 
 
 class RedisSDRSourceAdapter:
@@ -52,8 +50,11 @@ class RedisSDRSourceAdapter:
         Messages that were dropped because they came before.
     gap_count, lost_samples
         Jumps of the sample counter, and how many IQ samples are missing in all.
+    has_begun
+        Whether a live message was taken: what came before it, out of the history, may have been decoded and published
+        by an earlier process.
     dropped_count
-        Messages that were dropped because the decoder was too late.
+        Messages that were lost because the decoder was too late: the queue had no room for them, nor had the history.
     """
 
     def __init__(self, settings: RedisSettings, receiver_id: str, channels: Sequence[ChannelConfig]) -> None:
@@ -61,13 +62,17 @@ class RedisSDRSourceAdapter:
         self._settings = settings
         self._channels = list(channels)
         self.bank = ChannelBank(channels)
-        self._messages: deque[tuple[float, bytes]] = deque()
-        self._messages_lock = threading.Lock()
-        self._arrived = threading.Event()
-        self._waiting_bytes = 0
+        self._inbox = SampleInbox(HistoryReader(settings, keys.history(receiver_id)))
+        self._inbox.catch_up(None)
+        self._meter = LatenessMeter(receiver_id)
+        self._subscriptions_seen = 0
+        self._overflows_seen = 0
         self.subscriber = self._make_subscriber()
         self._epoch = 0
         self._expected = 0
+        # A live message that does not follow: where it stands. The history has been asked for what is before it.
+        self._asked_for: Position | None = None
+        self.has_begun = False
         self.malformed_count = 0
         self.duplicate_count = 0
         self.gap_count = 0
@@ -76,16 +81,23 @@ class RedisSDRSourceAdapter:
         self.last_block_s: float | None = None
         self.last_timestamp: float | None = None
 
+    @property
+    def lateness_s(self) -> float:
+        """Time from the capture of the last message's samples to their arrival here. [seconds]"""
+        return self._meter.lateness_s
+
     def read(self, timeout_s: float) -> list[tuple[str, PcmBlock]]:
         """Give the PCM of the next message, one block a channel; nothing when none came within `timeout_s`."""
-        payload = self._next_payload(timeout_s)
-        if payload is None:
+        self._note_subscription()
+        arrival = self._inbox.take(timeout_s)
+        if arrival is None:
             return []
+        self.has_begun = self.has_begun or arrival.arrived_s is not None
         try:
-            message = SamplesMessage.from_json(payload)
+            message = SamplesMessage.from_json(arrival.payload)
             if message.receiver_id != self.receiver_id:
                 raise WireError(f"samples of {message.receiver_id!r} on the channel of {self.receiver_id!r}")
-            if not self._is_next(message):
+            if not self._is_next(message, arrival):
                 return []
             block = decode_samples(message)
         except WireError as error:
@@ -95,21 +107,25 @@ class RedisSDRSourceAdapter:
         self._note_gap(block)
         self.last_block_s = time.monotonic()
         self.last_timestamp = block.timestamp
+        self._meter.note(block.timestamp + len(block.iq) / block.sample_rate_hz, arrival.arrived_s)
         return self.bank.push(block)
 
     def status(self) -> dict[str, object]:
         """Give the health of the way in, for the metrics."""
-        with self._messages_lock:
-            depth = len(self._messages)
-            oldest_s = time.monotonic() - self._messages[0][0] if self._messages else 0.0
         age_s = None if self.last_block_s is None else round(time.monotonic() - self.last_block_s, 3)
         return {
             "connected": self.subscriber.connected,
             "subscriptions": self.subscriber.subscription_count,
             "messages": self.subscriber.message_count,
             "last_message_age_s": age_s,
-            "queue_depth": depth,
-            "queue_age_s": round(oldest_s, 3),
+            "queue_depth": self._inbox.depth,
+            "queue_age_s": round(self._inbox.oldest_age_s, 3),
+            "queue_overflows": self._inbox.overflow_count,
+            "from_history": self._inbox.history_count,
+            "catching_up": self._inbox.is_catching_up,
+            "lateness_s": round(self._meter.lateness_s, 3),
+            "late": self._meter.is_late,
+            "lateness_alarms": self._meter.alarm_count,
             "dropped": self.dropped_count,
             "malformed": self.malformed_count,
             "duplicates": self.duplicate_count,
@@ -120,59 +136,66 @@ class RedisSDRSourceAdapter:
     def renew_subscriber(self) -> None:
         """Replace a subscriber that died."""
         self.subscriber = self._make_subscriber()
+        self._subscriptions_seen = 0
 
     def renewed_bank(self) -> RedisSDRSourceAdapter:
         """Give this adapter back with fresh filters: the thread that used them died in the middle of a block."""
         self.bank = ChannelBank(self._channels)
         return self
 
+    def close(self) -> None:
+        """Close the way to the history; the subscriber is stopped by whoever started it."""
+        self._inbox.close()
+
     def _make_subscriber(self) -> Subscriber:
         return Subscriber(
             self._settings,
             [keys.samples(self.receiver_id)],
-            self._on_message,
+            lambda _, payload: self._inbox.put(payload),
             name=f"Subscriber-{self.receiver_id}",
         )
 
-    def _on_message(self, channel: str, payload: bytes) -> None:
-        now_s = time.monotonic()
-        with self._messages_lock:
-            self._messages.append((now_s, payload))
-            self._waiting_bytes += len(payload)
-            while self._messages and (self._waiting_bytes > QUEUE_BYTES or now_s - self._messages[0][0] > QUEUE_S):
-                self._waiting_bytes -= len(self._messages.popleft()[1])
-                self.dropped_count += 1
-        self._arrived.set()
+    def _note_subscription(self) -> None:
+        """After every subscription: what was published before it is in the history alone."""
+        subscriptions = self.subscriber.subscription_count
+        if subscriptions != self._subscriptions_seen:
+            self._subscriptions_seen = subscriptions
+            self._inbox.catch_up(self._next_position())
 
-    def _next_payload(self, timeout_s: float) -> bytes | None:
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            with self._messages_lock:
-                if self._messages:
-                    payload = self._messages.popleft()[1]
-                    self._waiting_bytes -= len(payload)
-                    return payload
-                self._arrived.clear()
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0 or not self._arrived.wait(left_s):
-                return None
+    def _next_position(self) -> Position | None:
+        return Position(self._epoch, self._expected) if self._epoch else None
 
-    def _is_next(self, message: SamplesMessage) -> bool:
-        """Whether the message is newer than the last one: a sender that lost its connection may send one twice."""
-        if message.config_epoch < self._epoch or (
-            message.config_epoch == self._epoch and message.first_sample < self._expected
-        ):
+    def _is_next(self, message: SamplesMessage, arrival: Arrival) -> bool:
+        """Whether to decode a message now: it is no double, and the history has nothing that stands before it."""
+        position = Position(message.config_epoch, message.first_sample)
+        follows = position == (self._epoch, self._expected)
+        if not follows and position < (self._epoch, self._expected) and not self._is_set_back(message, arrival):
             self.duplicate_count += 1
+            return False
+        if not follows and arrival.arrived_s is not None and self._asked_for != position:
+            # It is in the history too, since it was written there first: reading ends behind it, if at all.
+            self._asked_for = position
+            self._inbox.put_back(arrival)
+            self._inbox.catch_up(self._next_position())
             return False
         return True
 
+    def _is_set_back(self, message: SamplesMessage, arrival: Arrival) -> bool:
+        if message.config_epoch >= self._epoch or arrival.arrived_s is None or self.last_block_s is None:
+            return False
+        return time.monotonic() - self.last_block_s > OLD_EPOCH_AFTER_S
+
     def _note_gap(self, block: IqBlock) -> None:
+        overflows = self._inbox.overflow_count
         if block.config_epoch == self._epoch and block.first_sample > self._expected:
             missing = block.first_sample - self._expected
             self.gap_count += 1
             self.lost_samples += missing
+            self.dropped_count += overflows - self._overflows_seen
             _limited_log.warning(
                 "gap", "%s: %d samples (%.3f s) are missing", self.receiver_id, missing, missing / block.sample_rate_hz
             )
+        if not self._inbox.is_catching_up:
+            self._overflows_seen = overflows
         self._epoch = block.config_epoch
         self._expected = block.first_sample + len(block.iq)

@@ -52,12 +52,19 @@ class Stage:
         How long it may take to stop. [seconds]
     give_up_after
         Failures in a row after which the supervisor gives up; None restarts it for ever.
+    outlived
+        A reason that only a person can mend (`ConfigError`) leaves this stage dead and the others running; otherwise it
+        ends them all.
+    given_up
+        Whether the stage was left dead so.
     """
 
     name: str
     make: Callable[[], Supervised]
     stop_timeout_s: float = 5.0
     give_up_after: int | None = None
+    outlived: bool = False
+    given_up: bool = False
     running: Supervised | None = None
     restarts: int = 0
     _failures: int = 0
@@ -102,11 +109,11 @@ class Supervisor:
         LifecycleError
             If a stage failed `Stage.give_up_after` times in a row.
         ConfigError
-            If a stage failed for a reason that only a person can mend.
+            If a stage that is not `Stage.outlived` failed for a reason that only a person can mend.
         """
         now_s = time.monotonic()
         for stage in self.stages:
-            if stage.running is None:
+            if stage.running is None or stage.given_up:
                 continue  # not started yet, or stopped for good
             if stage.running.is_alive:
                 if stage._failures and now_s - stage._started_s > HEALTHY_AFTER_S:
@@ -122,7 +129,11 @@ class Supervisor:
     def _note_death(self, stage: Stage, now_s: float) -> None:
         failure = getattr(stage.running, "failure", None)
         if isinstance(failure, ConfigError):
-            raise failure
+            if not stage.outlived:
+                raise failure
+            stage.given_up = True
+            log.error("%s stays down until its settings are mended: %s", stage.name, failure)
+            return
         stage._failures += 1
         if stage.give_up_after is not None and stage._failures >= stage.give_up_after:
             raise LifecycleError(f"{stage.name} failed {stage._failures} times in a row")
@@ -134,6 +145,8 @@ class Supervisor:
         stage._restart_at_s = None
         stage._started_s = time.monotonic()
         stage.running = stage.make()
+        if stage.running.is_alive:
+            return
         try:
             stage.running.start()
         except LifecycleError as error:

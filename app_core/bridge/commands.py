@@ -101,7 +101,7 @@ class CommandMessage(Message):
     command_id: CommandId = Field(default_factory=lambda: new_command_id("unnamed"))
     expires_at: Seconds | None = None
     frequency_hz: FrequencyHz | None = None
-    gain_db: Annotated[float, Field(ge=-100.0, le=200.0)] | Literal["auto"] | None = None
+    gain_db: Annotated[float, Field(ge=-200.0, le=200.0)] | Literal["auto"] | None = None
     seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
     start_timestamp: Seconds | None = None
     label: Annotated[str, Field(max_length=200)] | None = None
@@ -164,9 +164,23 @@ def read_command(payload: bytes) -> CommandMessage | Refusal:
         document["command_id"] = new_command_id("unnamed")
         log.info("a command without command_id is called %s", document["command_id"])
     try:
-        return CommandMessage.model_validate(document)
+        return make_command(document)
+    except WireError as error:
+        return Refusal(_id_of(document["command_id"]), str(error))
+
+
+def make_command(fields: dict[str, Any]) -> CommandMessage:
+    """Make a command of its fields.
+
+    Raises
+    ------
+    WireError
+        If one is missing or wrong; the text says which, in words for the one who sent it.
+    """
+    try:
+        return CommandMessage.model_validate(fields)
     except ValidationError as error:
-        return Refusal(_id_of(document["command_id"]), _explain(document, error))
+        raise WireError(_explain(fields, error)) from error
 
 
 def _explain(document: dict[str, Any], error: ValidationError) -> str:
@@ -178,7 +192,7 @@ def _explain(document: dict[str, Any], error: ValidationError) -> str:
     if name == "action":
         return f"unknown action {_shown(document['action'])}; known are {', '.join(ACTIONS)}"
     if name == "gain_db":
-        return f'gain_db must be -100 to 200 dB or "auto", not {_shown(document["gain_db"])}'
+        return f'gain_db must be -200 to 200 dB or "auto", not {_shown(document["gain_db"])}'
     if problem["type"] in ("int_type", "float_type"):
         return f"{name} must be a number, not {_shown(document[name])}"
     if problem["type"] == "string_type":
@@ -233,13 +247,14 @@ class ResultMemory:
     def __len__(self) -> int:
         return len(self._results)
 
-    def begin(self, command_id: str) -> bool:
-        """Note a command; False if the id is known: it is under way, or done (`find`)."""
+    def knows(self, command_id: str) -> bool:
+        """Whether the command is under way, or done (`find`)."""
         self._forget()
-        if command_id in self._results:
-            return False
+        return command_id in self._results
+
+    def begin(self, command_id: str) -> None:
+        """Note a command that is under way."""
         self._results[command_id] = (self._monotonic(), None)
-        return True
 
     def find(self, command_id: str) -> bytes | None:
         """Give the result of a command; None while it is under way, or when it is not known."""

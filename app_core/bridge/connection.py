@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import redis
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -28,6 +28,22 @@ _limited_log = RateLimitedLog(log, interval_s=10.0)
 T = TypeVar("T")
 
 
+def _well_formed_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        port, parts = 0, urlsplit("")
+    # The cause is not shown: it may quote a piece of the password.
+    if parts.scheme not in ("redis", "rediss", "unix") or port == 0:
+        raise ValueError(
+            "the URL is malformed; it looks like redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+        )
+    return url
+
+
 class RedisSettings(BaseModel):
     """Where Redis is.
 
@@ -35,15 +51,16 @@ class RedisSettings(BaseModel):
     comes from a file, so that no environment, command line or compose file shows it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 6379
     db: Annotated[int, Field(ge=0, le=1023)] = 0
-    url: str | None = None
+    url: Annotated[str | None, AfterValidator(_well_formed_url)] = None
     username: str | None = None
     password_file: Path | None = None
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    history_memory_bytes: Annotated[int, Field(ge=0)] = 96 * 1024 * 1024
 
     def describe(self) -> str:
         """Say where Redis is, without any secret."""

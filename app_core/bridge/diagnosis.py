@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from app_core.base.errors import HeraldError, LinkError
 from app_core.bridge import keys
-from app_core.bridge.connection import RedisLink
+from app_core.bridge.connection import RedisLink, RedisSettings
 from app_core.bridge.freshness import Aged, read_aged
 from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
 
 MAX_AGE_S = 5.0
 """Age of the newest samples or audio from which on the flow is said to be broken. [seconds]"""
+
+MISSED_S = 1.5
+"""Age of a status from which on at least one is missing: a new one is due every second. [seconds]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,36 @@ class Verdict:
     reason
         What was seen.
     command
-        What looks closer, to be typed as it stands; ``redis-cli`` is followed by the arguments of `redis_arguments`.
+        What looks closer; `command_for` completes it for a Redis that is not the local one.
     """
 
     stage: str
     reason: str
     command: str
+
+    def command_for(self, settings: RedisSettings) -> str:
+        """Give the command as it is to be typed, without any secret."""
+        program, _, rest = self.command.partition(" ")
+        return f"{redis_cli(settings)} {rest}" if program == "redis-cli" else self.command
+
+
+def redis_cli(settings: RedisSettings) -> str:
+    """Give the ``redis-cli`` call that reaches this Redis; a password is left to ``REDISCLI_AUTH``."""
+    words = ["redis-cli"]
+    host, port, db, user = settings.host, settings.port, settings.db, settings.username
+    if settings.url is not None:
+        parts = urlsplit(settings.url)
+        user = user or parts.username
+        if parts.scheme == "unix":
+            return " ".join([*words, "-s", parts.path])
+        host, port = parts.hostname or host, parts.port or 6379
+        db = int(parts.path[1:]) if parts.path[1:].isdigit() else db
+        words += ["--tls"] if parts.scheme == "rediss" else []
+    words += ["-h", host] if host not in ("127.0.0.1", "localhost") else []
+    words += ["-p", str(port)] if port != 6379 else []
+    words += ["-n", str(db)] if db else []
+    words += ["--user", user] if user else []
+    return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +115,10 @@ def diagnose_sdr(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Ve
     if aged is None:
         reason = health.error or f"no {keys.METRICS} for {keys.METRICS_TTL_S} s: it is not running, or cannot publish"
         return [Verdict("SDR service", reason, "herald sdr")]
-    if aged.age_s > max_age_s:
+    receivers = aged.message.receivers
+    if _is_silent(aged.age_s, [entry.get("last_sample_age_s") for entry in receivers.values()], max_age_s):
         reason = f"silent for {aged.age_s:.1f} s: it hangs, is stopped, or cannot publish"
         return [Verdict("SDR service", reason, f"redis-cli GET {keys.HEARTBEAT}")]
-    receivers = aged.message.receivers
     found = [
         Verdict(stage, f"{receiver_id}: {reason}", look if stage != "ring" else _ring_command(receiver_id))
         for receiver_id, entry in receivers.items()
@@ -111,11 +139,12 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
     if aged is None:
         reason = f"no {keys.AUDIO_METRICS} for {keys.METRICS_TTL_S} s: it is not running, or cannot publish"
         return [Verdict("decode job", health.error or reason, "herald audio")]
-    if aged.age_s > max_age_s:
+    channels = aged.message.channels
+    if _is_silent(aged.age_s, [entry.get("last_pcm_age_s") for entry in channels.values()], max_age_s):
         reason = f"silent for {aged.age_s:.1f} s: it hangs, was killed, or cannot publish"
         return [Verdict("decode job", reason, f"redis-cli GET {keys.AUDIO_HEARTBEAT}")]
     late = []
-    for channel_id, entry in aged.message.channels.items():
+    for channel_id, entry in channels.items():
         if entry.get("out_of_band"):
             late.append(Verdict("channel", f"{channel_id}: its frequency is outside the receiver's band", look))
             continue
@@ -124,13 +153,19 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
             late.append(Verdict("decoder", f"{channel_id}: {_since('audio', age_s)}", look))
     if not any(verdict.stage == "decoder" for verdict in late):
         return late
-    # No samples, no audio: the cause then stands before this service.
-    return [*diagnose_sdr(health, max_age_s), *late]
+    # No samples, no audio: the cause then stands before this service. The two statuses are not of the same moment.
+    return [*diagnose_sdr(health, max(MISSED_S, max_age_s - 1.0)), *late]
+
+
+def diagnose(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdict]:
+    """Judge the whole station from the antenna to decoded audio; empty when all is well."""
+    # A dictionary keeps the order and drops what both name.
+    return list(dict.fromkeys([*diagnose_sdr(health, max_age_s), *diagnose_audio(health, max_age_s)]))
 
 
 def is_stopped(entry: dict[str, Any]) -> bool:
     """Whether a person has stopped this receiver."""
-    return entry.get("stopped") is True
+    return entry.get("state") == "stopped"
 
 
 def total_age_s(reported_s: object, message_age_s: float) -> float | None:
@@ -143,12 +178,16 @@ def _receiver_faults(entry: dict[str, Any], message_age_s: float, max_age_s: flo
     faults = [fault for fault in entry.get("faults", ()) if isinstance(fault, dict)]
     found = []
     age_s = total_age_s(entry.get("last_sample_age_s"), message_age_s)
-    ended = entry.get("ended") is True
+    ended = entry.get("state") == "ended"
     if not ended and (age_s is None or age_s > max_age_s):
-        found.append(("receiver", f"{_since('samples', age_s)}: {entry.get('error') or 'the device is silent'}"))
+        reason = entry.get("error") or "the device is silent"
+        found.append(("receiver", f"{_since('samples', age_s)}: {reason}"))
     else:
         published_s = total_age_s(entry.get("last_published_age_s"), message_age_s)
-        if not ended and (published_s is None or published_s > max_age_s):
+        # A message of a slow receiver may itself last longer than the age that is asked for.
+        message_s = total_age_s(entry.get("message_s"), 0.0) or 0.0
+        # A publisher can give out no more than what comes: it is late when the samples went on without it.
+        if not ended and (published_s is None or published_s - (age_s or 0.0) > max_age_s + message_s):
             found.append(("publisher", _since("published samples", published_s)))
     found += [
         (str(fault.get("stage")), str(fault.get("text")))
@@ -157,6 +196,19 @@ def _receiver_faults(entry: dict[str, Any], message_age_s: float, max_age_s: flo
         if fault.get("severity") == "error" and fault.get("name") not in ("no_samples", "publisher_late")
     ]
     return found
+
+
+def _is_silent(message_age_s: float, reported_ages_s: list[object], max_age_s: float) -> bool:
+    """Whether it is the service that says nothing, rather than its source that gives nothing.
+
+    Both add up to the age of what flows; where that is too old, the larger part is to blame.
+    """
+    if message_age_s > max_age_s:
+        return True
+    totals_s = [total_s for age in reported_ages_s if (total_s := total_age_s(age, message_age_s)) is not None]
+    return message_age_s > MISSED_S and any(
+        total_s > max_age_s and total_s <= 2.0 * message_age_s for total_s in totals_s
+    )
 
 
 def _since(what: str, age_s: float | None) -> str:

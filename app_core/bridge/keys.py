@@ -46,6 +46,11 @@ def samples(receiver_id: str) -> str:
     return f"sdr:samples:{receiver_id}"
 
 
+def history(receiver_id: str) -> str:
+    """Stream of a receiver's last samples messages; see `app_core.bridge.history` for its entries."""
+    return f"sdr:history:{receiver_id}"
+
+
 def spectrum(receiver_id: str) -> str:
     """Key, and channel of the same name, of a receiver's latest spectrum."""
     return f"sdr:spectrum:{receiver_id}"

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from app_core.base.child import Child, find_program, wait_until
 from app_core.base.errors import LinkError
@@ -91,15 +91,15 @@ class LocalRedis:
     port
         Where it listens.
     log
-        Open file for what it prints; None drops it into a temporary file.
+        File for what it prints, emptied; None for one in a temporary folder.
     """
 
-    def __init__(self, port: int, *, log: IO[bytes] | None = None) -> None:
+    def __init__(self, port: int, *, log: Path | None = None) -> None:
         self.program = find_redis()
         self.settings = RedisSettings(port=port)
-        self._folder = tempfile.TemporaryDirectory(prefix="herald-redis-")
-        self._own_log = (Path(self._folder.name) / "log").open("ab") if log is None else None
-        self._log = log or self._own_log
+        self._folder = None if log is not None else tempfile.TemporaryDirectory(prefix="herald-redis-")
+        self._log_path = log or Path(self._folder.name if self._folder else "") / "log"
+        self._log = self._log_path.open("wb")
         self._child = self._make_child(port)
 
     @property
@@ -152,21 +152,28 @@ class LocalRedis:
 
         try:
             if not wait_until(lambda: answers() or not self.is_alive, timeout_s) or not self.is_alive:
-                raise LinkError(f"{self.program.description} did not start on port {self.settings.port}")
+                raise LinkError(
+                    f"{self.program.description} did not start on port {self.settings.port}: {self._last_words()}"
+                )
         finally:
             link.close()
 
     def close(self) -> None:
-        """Remove the server's folder and close its log."""
-        if self._own_log is not None:
-            self._own_log.close()
-        self._folder.cleanup()
+        """Remove the server's temporary folder, if it has one, and close its log."""
+        self._log.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _last_words(self) -> str:
+        """Give the last line that the server printed."""
+        lines = self._log_path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
     def _make_child(self, port: int) -> Child:
         argv = [*self.program.argv]
         if self.program.genuine:
             argv += [
-                *("--port", str(port), "--bind", "127.0.0.1", "--dir", self._folder.name),
+                *("--port", str(port), "--bind", "127.0.0.1", "--dir", str(self._log_path.parent)),
                 *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
                 # As words of their own: Redis 6 takes one word with blanks for one argument.
                 *("--client-output-buffer-limit", "pubsub", "128mb", "64mb", "30", "--daemonize", "no"),

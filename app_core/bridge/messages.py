@@ -151,6 +151,7 @@ class SdrMetricsMessage(Message):
     receivers: dict[str, dict[str, Any]]
     redis: dict[str, Any] = Field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    commands: dict[str, Any] = Field(default_factory=dict)
 
 
 class AudioMetricsMessage(Message):

@@ -3,12 +3,13 @@
 Convention: a complex tone of amplitude 1 on the centre of a bin reads 0 dBFS, because the window's gain is divided
 out. The window is the 4-term Blackman-Harris: side lobes at -92 dB, so a strong carrier does not hide a weak one
 across the 120 dB of the display; a tone half-way between two bins reads 0.83 dB low (scalloping); the noise bandwidth
-is 2.0 bins. numpy only: the SDR program lives with what this module imports.
+is 2.0 bins. scipy.fft and not numpy's: it transforms several frames side by side, twice as fast, for 25 MB.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
 from numpy.typing import NDArray
 
 DBFS_MIN = -120.0
@@ -22,12 +23,8 @@ _BLACKMAN_HARRIS = (0.35875, -0.48829, 0.14128, -0.01168)
 _FLOOR = 1e-20
 """Power of -200 dBFS, so that silence has a logarithm."""
 
-_ABSURD = 1e9
-"""No receiver is this far above full scale: such samples are broken, as NaN and infinite ones are."""
-
-_BATCH_SAMPLES = 8192
-"""Samples transformed in one call. Four times as many is two times slower: the work no longer fits the inner cache,
-and the transform's own buffer is taken from the system at every call."""
+_BATCH_SAMPLES = 131_072
+"""Samples transformed in one call: more is not faster, and a message has 32,768."""
 
 
 class SpectrumEstimator:
@@ -44,6 +41,8 @@ class SpectrumEstimator:
         As given.
     frames
         Frames in the average so far.
+    window
+        Shape (fft_size,), sum 1.
 
     Raises
     ------
@@ -59,10 +58,10 @@ class SpectrumEstimator:
         angle = 2.0 * np.pi * np.arange(fft_size) / fft_size
         window = np.array(_BLACKMAN_HARRIS) @ np.cos(np.arange(len(_BLACKMAN_HARRIS))[:, None] * angle)
         # Divided by its sum, the window gives a tone its own power.
-        self._window = (window / window.sum()).astype(np.float32)
-        batch = max(_BATCH_SAMPLES // fft_size, 1)
-        self._frames = np.zeros((batch, fft_size), dtype=np.complex64)
-        self._spectra = np.zeros_like(self._frames)
+        self.window: NDArray[np.float32] = (window / window.sum()).astype(np.float32)
+        # Windowed frames, of which the first `_n_waiting` are not transformed yet.
+        self._batch = np.zeros((max(_BATCH_SAMPLES // fft_size, 1), fft_size), dtype=np.complex64)
+        self._n_waiting = 0
         self._carry = np.zeros(fft_size, dtype=np.complex64)
         self._carried = 0
         # Re² and Im² side by side, summed in double precision and added up only when read.
@@ -71,7 +70,7 @@ class SpectrumEstimator:
     def reset(self) -> None:
         """Forget the average and the part of a frame that waits: the stream was cut or retuned."""
         self.frames = 0
-        self._carried = 0
+        self._carried = self._n_waiting = 0
         self._power[:] = 0.0
 
     def push(self, iq: NDArray[np.complex64]) -> int:
@@ -80,13 +79,13 @@ class SpectrumEstimator:
         Parameters
         ----------
         iq
-            Shape (n,), n >= 0; what does not fill a frame waits for the next call. Where a NaN or infinite sample
-            spoils a frame, it counts as 0. [full scale = 1]
+            Shape (n,), n >= 0; what does not fill a frame waits for the next call. A frame with a NaN or infinite
+            sample is left out. [full scale = 1]
 
         Returns
         -------
         frames
-            Frames in the average so far.
+            Frames in the average so far; broken ones are left out when it is read, at the latest.
         """
         if self._carried:
             wanted = self.fft_size - self._carried
@@ -97,10 +96,7 @@ class SpectrumEstimator:
                 return self.frames
             self._add(self._carry.reshape(1, -1))
         whole = iq.shape[0] // self.fft_size * self.fft_size
-        frames = iq[:whole].reshape(-1, self.fft_size)
-        batch = self._frames.shape[0]
-        for start in range(0, frames.shape[0], batch):
-            self._add(frames[start : start + batch])
+        self._add(iq[:whole].reshape(-1, self.fft_size))
         self._carried = iq.shape[0] - whole
         self._carry[: self._carried] = iq[whole:]
         return self.frames
@@ -114,6 +110,7 @@ class SpectrumEstimator:
             Shape (fft_size,), lowest frequency first; bin ``fft_size // 2`` is the centre; not below -200. None when
             not one frame was filled. [dBFS per bin]
         """
+        self._transform()
         if not self.frames:
             return None
         power = self._power.reshape(-1, 2).sum(axis=1) / self.frames
@@ -123,25 +120,35 @@ class SpectrumEstimator:
         return np.asarray(np.fft.fftshift(power_dbfs), dtype=np.float32)
 
     def _add(self, frames: NDArray[np.complex64]) -> None:
-        """Add frames to the average, shape (n_frames, fft_size), n_frames within the batch."""
-        n_frames = frames.shape[0]
-        power = self._transform(frames)
-        if not np.isfinite(power).all():
-            clean = np.where(np.abs(frames) < _ABSURD, frames, np.complex64(0))
-            power = self._transform(clean)
-        self._power += power
-        self.frames += n_frames
+        """Add frames to the average, shape (n_frames, fft_size)."""
+        self.frames += frames.shape[0]
+        while frames.shape[0]:
+            room = self._batch[self._n_waiting :]
+            taken = frames[: room.shape[0]]
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.multiply(taken, self.window, out=room[: taken.shape[0]])
+            self._n_waiting += taken.shape[0]
+            frames = frames[taken.shape[0] :]
+            if self._n_waiting == self._batch.shape[0]:
+                self._transform()
 
-    def _transform(self, frames: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """Squared components of the spectra, summed over the frames: shape (2 * fft_size,)."""
-        n_frames = frames.shape[0]
-        windowed, spectra = self._frames[:n_frames], self._spectra[:n_frames]
-        components = spectra.view(np.float32)
+    def _transform(self) -> None:
+        """Take the waiting frames into the sum."""
+        batch = self._batch[: self._n_waiting]
+        self._n_waiting = 0
+        if not batch.shape[0]:
+            return
         with np.errstate(invalid="ignore", over="ignore"):
-            np.multiply(frames, self._window, out=windowed)
-            np.fft.fft(windowed, axis=1, out=spectra)  # type: ignore[arg-type]  # the stub knows complex128 only
+            # In place: nothing is allocated but the sum.
+            components = scipy.fft.fft(batch, axis=1, overwrite_x=True).view(np.float32)
             np.square(components, out=components)
-            return np.asarray(components.sum(axis=0))
+            power = components.sum(axis=0)
+        if not np.isfinite(power).all():
+            # A broken sample spoils all bins of its frame, and no other frame.
+            sound = components[np.isfinite(components).all(axis=1)]
+            self.frames -= components.shape[0] - sound.shape[0]
+            power = sound.sum(axis=0)
+        self._power += power
 
 
 def normalize(

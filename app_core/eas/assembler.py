@@ -133,7 +133,9 @@ def _judge(reading: Reading, total: NDArray[np.float64], evidences: list[Evidenc
             parse_header(reading.text)
         except WireError:
             sound = False
-    return Verdict(reading, len(evidences), reading.error_probability, misfit, contradiction, snr_db, sound)
+    # A certain reading's is -0.0, which the sum makes +0.0. In this order max lets nan through: it is never accepted.
+    error_probability = max(reading.error_probability, 0.0) + 0.0
+    return Verdict(reading, len(evidences), error_probability, misfit, contradiction, snr_db, sound)
 
 
 def agreement(burst: Burst, bits: NDArray[np.int8]) -> tuple[float, float]:

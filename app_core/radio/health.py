@@ -7,6 +7,7 @@ the antenna towards Redis, so the first fault that breaks the flow is the first 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,9 @@ RATE_WINDOW_S = 30.0
 
 RATE_TOLERANCE = 0.005
 """Share by which the effective rate may differ from the nominal one."""
+
+OVERFLOW_S = 3.0
+"""Time for which the ring must overflow until the flow is said to be broken, and not to have had a hitch. [seconds]"""
 
 CLIPPING_LIMIT = 0.001
 """Share of samples at full scale from which on the gain is said to be too high."""
@@ -66,6 +70,30 @@ class Fault:
     def to_dict(self) -> dict[str, str]:
         """Give the fault's entry of ``sdr:metrics``."""
         return {"name": self.name, "stage": self.stage, "severity": self.severity, "text": self.text}
+
+
+class FaultChanges:
+    """Which faults have come and which have gone, for the log: a fault counts when it is seen twice in a row.
+
+    Attributes
+    ----------
+    ended
+        Names of the told faults that the last `note` did not find any more.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._told: set[str] = set()
+        self.ended: list[str] = []
+
+    def note(self, faults: Sequence[Fault]) -> list[Fault]:
+        """Take in the faults of this moment, and give those that are to be told now."""
+        names = {fault.name for fault in faults}
+        self.ended = sorted(self._told - names)
+        begun = [fault for fault in faults if fault.name in self._seen and fault.name not in self._told]
+        self._told = (self._told & names) | {fault.name for fault in begun}
+        self._seen = names
+        return begun
 
 
 class RateMeter:
@@ -106,11 +134,30 @@ class RateMeter:
         """Samples per second; None until the window is full."""
         if len(self._points) < 3 or self._points[-1][0] - self._points[0][0] < RATE_WINDOW_S:
             return None
-        first_s, first = self._points[0]
-        at_s = np.array([point[0] - first_s for point in self._points])
-        counted = np.array([point[1] - first for point in self._points], dtype=np.float64)
-        at_s -= at_s.mean()
-        return float(np.dot(at_s, counted) / np.dot(at_s, at_s))
+        return _slope(list(self._points))
+
+    def error(self, nominal_hz: float) -> float:
+        """Give by which share the rate has been off for the whole window; 0 when it has not, or not all the time.
+
+        A pause of some seconds moves the rate of the window, but not that of each third of it.
+        """
+        rate_hz = self.rate_hz
+        if rate_hz is None:
+            return 0.0
+        points, n = list(self._points), len(self._points)
+        thirds = [points[0 : n // 3 + 1], points[n // 3 : 2 * n // 3 + 1], points[2 * n // 3 :]]
+        error = rate_hz / nominal_hz - 1.0
+        parts = [(_slope(third) / nominal_hz - 1.0) * np.sign(error) for third in thirds if len(third) >= 3]
+        return error if len(parts) == 3 and min(parts) > RATE_TOLERANCE / 2.0 else 0.0
+
+
+def _slope(points: list[tuple[float, int]]) -> float:
+    """Lay a line through pairs of time and count, by least squares. [counts per second]"""
+    first_s, first = points[0]
+    at_s = np.array([point[0] - first_s for point in points])
+    counted = np.array([point[1] - first for point in points], dtype=np.float64)
+    at_s -= at_s.mean()
+    return float(np.dot(at_s, counted) / np.dot(at_s, at_s))
 
 
 class LockJudge:
@@ -199,34 +246,34 @@ class ReceiverState:
         Age of the last sample; None when there was none. [seconds]
     error
         Why the device is not open; empty when it is.
-    nominal_rate_hz, effective_rate_hz
-        None where there is none: a closed device, a recording played as fast as it goes, a window that is not full.
-    fill_percent, overflowing
-        Of the ring: its fill, and whether it lost samples since the last look.
+    effective_rate_hz, rate_error
+        The rate measured, None while there is none; and as `RateMeter.error`.
+    fill_percent, overflow_s
+        Of the ring: its fill, and for how long it has been losing samples at every look; 0 when it is not. [seconds]
     published_age_s
         Age of the last samples message; None when there was none. [seconds]
     reader_hung, publisher_hung
         Whether the thread lives without turning its loop.
-    locked, snr_db, clipping, level_dbfs
-        Of the signal.
-    has_ended
-        Whether a recording that is played once has come to its end: no samples are then no fault.
+    has_signal, snr_db, clipping, level_dbfs
+        Whether a signal stands above the threshold, its ratio to the noise, clipping and level.
+    is_idle
+        Whether no samples are due: the receiver was stopped by a person, or its recording is over.
     """
 
     age_s: float | None
     error: str
-    nominal_rate_hz: float | None
     effective_rate_hz: float | None
+    rate_error: float
     fill_percent: float
-    overflowing: bool
+    overflow_s: float
     published_age_s: float | None
     reader_hung: bool
     publisher_hung: bool
-    locked: bool
+    has_signal: bool
     snr_db: float
     clipping: float
     level_dbfs: float
-    has_ended: bool = False
+    is_idle: bool = False
 
 
 def find_faults(state: ReceiverState) -> list[Fault]:
@@ -237,30 +284,30 @@ def find_faults(state: ReceiverState) -> list[Fault]:
         found.append(Fault(name, stage, severity, text))
 
     fresh = is_fresh(state.age_s)
-    if state.has_ended:
+    if state.is_idle:
         return found
     if state.reader_hung:
         add("reader_hung", "reader", "error", "the reader's thread hangs in the device; restart the SDR service")
     if not fresh:
         since = "no samples yet" if state.age_s is None else f"no samples for {state.age_s:.1f} s"
         add("no_samples", "receiver", "error", f"{since}: {state.error or 'the device is open, but silent'}")
-    if fresh and state.effective_rate_hz is not None and state.nominal_rate_hz:
-        off = state.effective_rate_hz / state.nominal_rate_hz - 1.0
-        if abs(off) > RATE_TOLERANCE:
-            text = f"{state.effective_rate_hz:.0f} samples a second come instead of {state.nominal_rate_hz:.0f}"
-            cause = "the link or the host loses samples" if off < 0 else "the device runs at another rate"
-            add("sample_rate_off", "receiver", "error", f"{text} ({100.0 * off:+.2f} %): {cause}")
+    if fresh and state.effective_rate_hz is not None and abs(state.rate_error) > RATE_TOLERANCE:
+        nominal_hz = state.effective_rate_hz / (1.0 + state.rate_error)
+        text = f"{state.effective_rate_hz:.0f} samples a second come instead of {nominal_hz:.0f}"
+        cause = "the link or the host loses samples" if state.rate_error < 0 else "the device runs at another rate"
+        add("sample_rate_off", "receiver", "error", f"{text} ({100.0 * state.rate_error:+.2f} %): {cause}")
     if state.publisher_hung:
         add("publisher_hung", "publisher", "error", "the publisher's thread hangs; restart the SDR service")
     elif fresh and state.published_age_s is not None and state.published_age_s > PUBLISH_LATE_S:
         add("publisher_late", "publisher", "error", f"samples come, none published for {state.published_age_s:.1f} s")
-    if state.overflowing:
-        add("ring_overflow", "ring", "error", "Ring buffer overflow: the publisher is too slow, samples are dropped")
+    if state.overflow_s:
+        severity: Severity = "error" if state.overflow_s >= OVERFLOW_S else "warning"
+        add("ring_overflow", "ring", severity, "Ring buffer overflow: the publisher is too slow, samples are dropped")
     elif state.fill_percent > FULL_PERCENT:
         add("ring_nearly_full", "ring", "warning", f"fill_percentage is {state.fill_percent:.0f}")
     advice = gain_advice(state.clipping, state.level_dbfs) if fresh else ""
     if advice:
         add("clipping" if state.clipping > CLIPPING_LIMIT else "level_low", "signal", "warning", advice)
-    if fresh and not state.locked:
+    if fresh and not state.has_signal:
         add("not_locked", "signal", "warning", f"no signal: the strongest is {state.snr_db:.1f} dB over the noise")
     return found

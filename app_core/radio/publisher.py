@@ -1,14 +1,16 @@
 """The thread behind the ring: ring to spectrum and samples, encoded, into the outbox.
 
 It looks at samples without taking them until a whole message is full, so a message is encoded straight from the ring's
-memory. Rows of the spectrum come at their own, faster pace. It never waits for Redis: the outbox does.
+memory (`SampleEncoder`). The spectrum is of the whole band, also where a slice of it is published, and its rows come at
+their own, faster pace. It never waits for Redis: the outbox does.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +19,13 @@ from app_core.base.blocks import IqBlock
 from app_core.base.lifecycle import Worker
 from app_core.bridge import keys
 from app_core.bridge.messages import SpectrumMessage, plain_number
-from app_core.bridge.sample_codec import encode_samples
 from app_core.dsp.measure import FLOOR_DBFS, channel_snr_db, clipping_share, mean_power, power_dbfs
 from app_core.dsp.spectrum import DBFS_MAX, DBFS_MIN, SpectrumEstimator, normalize
 from app_core.radio.health import LockJudge
 from app_core.radio.reader import Reader
 from app_core.radio.receiver import ReceiverSettings
 from app_core.radio.ring_buffer import Anchor, RingBuffer
-
-Put = Callable[[str, bytes, int | None], None]
-"""Hands a payload to the outbox: channel, payload, time to live of the key of the same name or None."""
-
-Tap = Callable[[IqBlock], None]
+from app_core.radio.sample_encoder import Put, SampleEncoder, Tap
 
 LOCK_BANDWIDTH_HZ = 12_500.0
 """Width over which the strongest signal is measured: a narrow FM channel."""
@@ -49,23 +46,19 @@ class Publisher(Worker):
     put
         Where the messages go.
     tap
-        Told every block that is published, before its samples are given up; it must not wait.
+        Told every block that is published, as it is published, before its samples are given up; it must not wait.
     channels_hz
         Frequencies that are listened to: the strongest of them is the receiver's signal. Where none lies in the band,
         the strongest signal of all is.
 
     Attributes
     ----------
-    sequence
-        Number of the next samples message of this stream.
     level_dbfs, clipping
         Level, and share of samples at full scale, of the last row's samples.
     snr_db
         The signal of the last row over the noise in its width. [dB]
     channel_snrs_db
         The same for each of `channels_hz` that lies in the band, by frequency. [dB]
-    last_published_s
-        When the last samples message was handed on. [monotonic seconds]
     last_spectrum, last_spectrum_s
         The last row and when it was published; None before the first one. [monotonic seconds]
     """
@@ -83,7 +76,7 @@ class Publisher(Worker):
         self._settings = settings
         self._reader = reader
         self._put = put
-        self._tap = tap
+        self._encoder = SampleEncoder(settings, put, tap)
         self._spectrum = SpectrumEstimator(settings.fft_size)
         self._looked_at = 0
         self._row_samples = 0
@@ -92,16 +85,32 @@ class Publisher(Worker):
         self._row_clipped = 0.0
         self._ring: RingBuffer | None = None
         self._last_anchor: Anchor | None = None
-        self.sequence = 0
         self.level_dbfs = FLOOR_DBFS
         self.clipping = 0.0
         self.snr_db = 0.0
         self._channels_hz = list(channels_hz)
         self.channel_snrs_db: dict[float, float] = {}
         self._lock = LockJudge(settings.locked_snr_db)
-        self.last_published_s: float | None = None
         self.last_spectrum: SpectrumMessage | None = None
         self.last_spectrum_s = 0.0
+
+    @property
+    def sequence(self) -> int:
+        """Number of the next samples message of this stream."""
+        return self._encoder.sequence
+
+    @sequence.setter
+    def sequence(self, number: int) -> None:
+        self._encoder.sequence = number
+
+    @property
+    def last_published_s(self) -> float | None:
+        """When the last samples message was handed on; None before the first. [monotonic seconds]"""
+        return self._encoder.last_published_s
+
+    def encoding(self) -> dict[str, Any]:
+        """As `SampleEncoder.status`."""
+        return self._encoder.status()
 
     @property
     def locked_since_s(self) -> float | None:
@@ -226,15 +235,13 @@ class Publisher(Worker):
             timestamp=self._reader.clock.timestamp_of(first_sample),
             config_epoch=anchor.config_epoch,
         )
-        if self._tap is not None:
-            self._tap(block)
-        payload = encode_samples(block, self._settings.id, self.sequence)
+        # A receiver that waits keeps its ring full on purpose.
+        self._encoder.take(block, 0.0 if self._reader.waits else ring.readable / ring.size)
         n_samples = len(iq)
+        if self._reader.ended and n_samples == ring.readable:
+            self._encoder.flush()
         ring.release(n_samples)
         self._looked_at -= n_samples
-        self.sequence += 1
-        self._put(keys.samples(self._settings.id), payload, None)
-        self.last_published_s = time.monotonic()
 
 
 def _strongest_snr_db(power_dbfs: NDArray[np.float32], sample_rate_hz: float) -> float:

@@ -108,6 +108,7 @@ class Reader(Worker):
         self.lost_samples = 0
         self.timeout_count = 0
         self.reopen_count = 0
+        self.failed_opens = 0
         self.last_error = ""
         self.last_sample_s: float | None = None
         self.progress: tuple[int, int, float] = (0, 0, 0.0)
@@ -125,6 +126,16 @@ class Reader(Worker):
         if self.tuning is not None:
             return "running"
         return "opening" if self._wanted else "stopped"
+
+    @property
+    def waits(self) -> bool:
+        """As `Receiver.waits`."""
+        return self._receiver.waits
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether its device shall be open: nobody has called `suspend`, or `resume` was called since."""
+        return self._wanted
 
     def suspend(self) -> None:
         """Have the device closed, until `resume`; `state` says when it is."""
@@ -172,11 +183,16 @@ class Reader(Worker):
                     tuning.sample_rate_hz,
                     tuning.center_frequency_hz / 1e6,
                 )
+                self.failed_opens = 0
                 self._capture(tuning, stopping)
             except DeviceError as error:
                 if str(error) != self.last_error:
                     log.warning("receiver %s: %s", self._settings.id, error)
                 self.last_error = str(error)
+                self.failed_opens += 1
+            except ConfigError as error:
+                self.last_error = str(error)
+                raise
             finally:
                 self._receiver.close()
                 self.tuning = None

@@ -39,9 +39,14 @@ class ReceiverSettings(BaseModel):
     fft_size: Annotated[int, Field(ge=64, le=65_536)] = 2048
     spectrum_rows_per_second: Annotated[float, Field(ge=10.0, le=100.0)] = 12.0
     locked_snr_db: Annotated[float, Field(ge=0.0, le=80.0)] = 6.0
+    exit_after_failed_opens: Annotated[int, Field(ge=1)] | None = None
     cpu_affinity: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = ()
     reader_nice: Annotated[int, Field(ge=-20, le=19)] | None = None
     publisher_nice: Annotated[int, Field(ge=-20, le=19)] | None = None
+    publish_sample_rate_hz: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    publish_center_frequency_hz: Annotated[float, Field(ge=0.0, le=1e12)] | None = None
+    history_seconds: Annotated[float, Field(ge=0.0, le=600.0)] = 30.0
+    encode_share_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
     capture_memory_s: Annotated[float, Field(ge=0.0, le=600.0)] = 30.0
     capture_memory_max_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
 
@@ -79,7 +84,65 @@ class RtlTcpSettings(ReceiverSettings):
     frequency_correction_ppm: Annotated[int, Field(ge=-1000, le=1000)] = 0
 
 
-AnyReceiverSettings = Annotated[ReplaySettings | RtlTcpSettings, Field(discriminator="driver")]
+def parse_device_args(text: str) -> dict[str, str]:
+    """Take ``driver=airspy,serial=…`` apart, as SoapySDR writes it.
+
+    Raises
+    ------
+    ValueError
+        If a part is not NAME=VALUE, a name stands twice, or there is no driver.
+    """
+    args: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or not name:
+            raise ValueError(f"{part!r} is not NAME=VALUE; a device is described as in driver=rtlsdr,serial=00000001")
+        if name in args:
+            raise ValueError(f"{name} stands there twice")
+        args[name] = value
+    if not args.get("driver"):
+        raise ValueError("a driver is missing: driver=rtlsdr, driver=airspy, ... (herald devices lists what there is)")
+    return args
+
+
+def _device_args(text: str) -> str:
+    parse_device_args(text)
+    return text
+
+
+class SoapySettings(ReceiverSettings):
+    """Any device that SoapySDR has a driver for.
+
+    `sample_rate_hz` None is the lowest rate that the device lists and that holds all NWR channels. `gain_db` None is
+    "auto" where the device has it, else what the driver sets by itself. `gains_db` sets gains by their names, instead.
+    """
+
+    driver: Literal["soapy"]
+    args: Annotated[str, AfterValidator(_device_args)]
+    serial: str | None = None
+    sample_rate_hz: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    center_frequency_hz: Annotated[float, Field(ge=0.0, le=1e12)] = 162_487_500.0
+    gain_db: Annotated[float, Field(ge=-200.0, le=200.0)] | Literal["auto"] | None = None
+    gains_db: dict[str, Annotated[float, Field(ge=-200.0, le=200.0)]] = {}
+    antenna: str | None = None
+    bandwidth_hz: Annotated[float, Field(gt=0.0, le=1e9)] | None = None
+    frequency_correction_ppm: Annotated[float, Field(ge=-1000.0, le=1000.0)] = 0.0
+    bias_tee: bool | None = None
+    device_settings: dict[str, bool | int | float | str] = {}
+    stream_format: Literal["auto", "CF32", "CS16", "CU8"] = "auto"
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        """Refuse what says two things at once."""
+        named = parse_device_args(self.args).get("serial")
+        if self.serial is not None and named is not None and named != self.serial:
+            raise ValueError(f"serial is {self.serial!r}, and {named!r} in args")
+        if self.gain_db is not None and self.gains_db:
+            raise ValueError("gain_db and gains_db exclude each other")
+        return self
+
+
+AnyReceiverSettings = Annotated[ReplaySettings | RtlTcpSettings | SoapySettings, Field(discriminator="driver")]
 
 
 @dataclass(frozen=True, slots=True)

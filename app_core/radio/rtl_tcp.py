@@ -207,7 +207,10 @@ class RtlTcpReceiver:
 
     def _receive_exactly(self, n_bytes: int) -> bytes:
         received = b""
+        deadline_s = time.monotonic() + self._silent_after_s
         while self._socket is not None and len(received) < n_bytes:
+            # One deadline for the whole greeting: a server that drips a byte a second is none.
+            self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
             part = self._socket.recv(n_bytes - len(received))
             if not part:
                 raise DeviceError("the rtl_tcp server closed the connection before its greeting")

@@ -67,3 +67,24 @@ def test_a_killed_process_is_back_and_the_next_alert_is_decoded(name: str, tmp_p
         assert set(family) == {"antenna", "sdr", "audio", "decode", "redis"}
         assert family[name].pid != victim.pid
         assert demo.interrupt() == 0
+
+
+def test_a_stations_own_settings_are_none_of_the_demos(tmp_path: Path) -> None:
+    foreign = {"REDIS_DB": "3", "HERALD_NONSENSE": "1", "SDR_ARGS": "driver=none", "CONFIG_PATH": "/nowhere"}
+    with herald("demo", "--json", "--folder", str(tmp_path / "demo"), folder=tmp_path, **foreign) as demo:
+        demo.wait_for(lambda event: event.get("what") == "decoding" and event["state"] is True, 60)
+        assert demo.interrupt() == 0
+
+
+def test_two_demos_started_at_once_both_run(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    with (
+        herald("demo", "--json", "--folder", str(first / "demo"), folder=first) as one,
+        herald("demo", "--json", "--folder", str(second / "demo"), folder=second) as other,
+    ):
+        for demo in (one, other):
+            demo.wait_for(lambda event: event.get("what") == "decoding" and event["state"] is True, 60)
+        assert len(one.family()) == len(other.family()) == 5
+        assert (one.interrupt(), other.interrupt()) == (0, 0)

@@ -263,3 +263,18 @@ def test_nothing_is_imported_that_a_short_file_does_not_need(wav: Path) -> None:
     imported = {line.split("|")[-1].strip() for line in done.stderr.decode().splitlines()}
     assert "app_core.eas.decoder" in imported
     assert imported.isdisjoint({"pydantic", "rich", "redis", "sqlalchemy", "scipy.signal", "scipy.fft", "sigmf"})
+
+
+def test_a_full_output_is_not_the_recordings_fault(wav: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "--raw", str(wav)], stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode() == "herald decode: standard output: No space left on device\n"
+
+
+def test_a_channel_in_megahertz_is_asked_back(wav: Path) -> None:
+    done = decode("--channel", "162.55", wav)
+    assert done.returncode == 2
+    assert "is 162.55M meant?" in done.stderr.decode()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app_core.bridge.history import Position
 from app_core.bridge.messages import SamplesMessage, SpectrumMessage
 from app_core.bridge.outbox import Outbox
 from app_core.bridge.pubsub import Subscriber
@@ -150,10 +151,12 @@ def test_a_publisher_that_is_held_up_loses_samples_and_says_so(redis_server: Red
         eventually(lambda: heard.n_samples() >= 2, "the first messages")
         put, free = outbox.put, threading.Event()
 
-        def held_up(channel: str, payload: bytes, *, ttl_s: int | None = None) -> None:
+        def held_up(
+            channel: str, payload: bytes, *, ttl_s: int | None = None, position: Position | None = None
+        ) -> None:
             if channel.startswith("sdr:samples"):
                 free.wait(PATIENCE_S)
-            put(channel, payload, ttl_s=ttl_s)
+            put(channel, payload, ttl_s=ttl_s, position=position)
 
         outbox.put = held_up  # type: ignore[method-assign]
         eventually(lambda: chain.reader.lost_samples > 20_000, "the overflow")

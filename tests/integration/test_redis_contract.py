@@ -209,7 +209,18 @@ def test_no_other_key_is_written(running: _Running) -> None:
     running.get("sdr:ring_buffer:noaa-1")
     assert set(running.redis.cli("KEYS", "*").splitlines()) == {
         "sdr:heartbeat",
+        "sdr:history:noaa-1",
         "sdr:metrics",
         "sdr:ring_buffer:noaa-1",
         "sdr:spectrum:noaa-1",
     }
+
+
+def test_the_history_holds_the_messages_as_a_person_reads_them(running: _Running) -> None:
+    running.get("sdr:ring_buffer:noaa-1")
+    entry_id, field, text = running.redis.cli("XRANGE", "sdr:history:noaa-1", "-", "+", "COUNT", "1").splitlines()
+    message = json.loads(text)
+    assert field == "frame"
+    assert entry_id == f"{message['config_epoch']}-{message['first_sample']}"
+    assert (message["receiver_id"], message["encoding"]) == ("noaa-1", "zlib+base64")
+    assert 0 < int(running.redis.cli("TTL", "sdr:history:noaa-1")) <= 60

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from app_core.base.child import run_quietly
 from app_core.bridge.connection import RedisLink, RedisSettings
@@ -21,10 +20,10 @@ class RedisServer:
     Parameters
     ----------
     log
-        Open file for what it prints.
+        File for what it prints.
     """
 
-    def __init__(self, log: IO[bytes]) -> None:
+    def __init__(self, log: Path) -> None:
         self._cli = require_program("redis-cli")
         self._server = LocalRedis(free_port(), log=log)
         self.settings = RedisSettings(port=self._server.settings.port, timeout_s=5.0)
@@ -79,9 +78,8 @@ class RedisServer:
 def running_redis(folder: Path) -> Iterator[RedisServer]:
     """Start a server for the length of a block; its log goes to ``redis.log`` in `folder`."""
     require_program("redis-server")
-    with (folder / "redis.log").open("ab") as log:
-        server = RedisServer(log)
-        try:
-            yield server
-        finally:
-            server.close()
+    server = RedisServer(folder / "redis.log")
+    try:
+        yield server
+    finally:
+        server.close()

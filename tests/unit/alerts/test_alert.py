@@ -141,6 +141,7 @@ times = st.datetimes(at(1970, 1, 1).replace(tzinfo=None), at(2100, 1, 1).replace
     lambda time: time.replace(tzinfo=UTC)
 )
 numbers = st.floats(allow_nan=False, allow_infinity=False)
+probabilities = st.floats(-0.0, 1.0)
 hearings = st.builds(
     Hearing,
     channel_id=texts,
@@ -148,7 +149,7 @@ hearings = st.builds(
     callsign=texts,
     heard_at=times,
     bursts=st.integers(0, 9),
-    error_probability=numbers,
+    error_probability=probabilities,
     snr_db=numbers,
 )
 alerts = st.builds(
@@ -168,6 +169,7 @@ alerts = st.builds(
     purge_time=st.none() | times,
     hearings=st.lists(hearings, min_size=1, max_size=5).map(tuple),
     recording=st.none() | texts,
+    recording_complete=st.booleans(),
     marks=st.lists(st.builds(Mark, texts, numbers), max_size=3).map(tuple),
     end_reason=st.sampled_from([None, "end_of_message", "timeout", "lost", "interrupted"]),
     ended_at=st.none() | times,
@@ -189,9 +191,31 @@ def test_a_missing_or_unknown_field_is_refused(alert: Alert, choose: st.DataObje
     fields = alert.to_dict()
     with pytest.raises(WireError):
         Alert.from_dict({**fields, "surplus": 1})
-    del fields[choose.draw(st.sampled_from(sorted(fields)))]
+    del fields[choose.draw(st.sampled_from(sorted(set(fields) - {"recording_complete"})))]
     with pytest.raises(WireError):
         Alert.from_dict(fields)
+
+
+def test_an_alert_from_before_cut_recordings_were_told_is_complete() -> None:
+    alert = replace(make_alert(), recording="recordings/x.flac", recording_complete=False)
+    fields = alert.to_dict()
+    assert fields.pop("recording_complete") is False
+    assert Alert.from_dict(fields) == replace(alert, recording_complete=True)
+
+
+@pytest.mark.parametrize("certain", [-0.0, 0.0, -1e-17])
+def test_no_probability_is_written_below_zero(certain: float) -> None:
+    alert = make_alert()
+    alert = replace(alert, hearings=(replace(alert.hearings[0], error_probability=certain),))
+    text = alert.to_json()
+    assert text.count(b'"error_probability":0.0,') == 2
+    assert b"-0.0" not in text
+
+
+def test_what_is_no_probability_is_not_written_as_a_certain_one() -> None:
+    alert = make_alert()
+    alert = replace(alert, hearings=(replace(alert.hearings[0], error_probability=float("nan")),))
+    assert orjson.loads(alert.to_json())["error_probability"] is None
 
 
 @settings(deadline=None)
@@ -214,6 +238,8 @@ def test_anything_else_is_refused(text: bytes | str) -> None:
         {"revision": True},
         {"revision": 1.0},
         {"demo": 0},
+        {"recording_complete": None},
+        {"recording_complete": 1},
         {"issue_time": "yesterday"},
         {"issue_time": "2026-05-20T23:00:00+02:00"},
         {"issue_time": "2026-05-20T23:00:00"},

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from app_core.alerts.store import AlertStore
 from app_core.base.errors import LifecycleError, LinkError
 from app_core.eas.events import BurstHeard
 from tests.unit.alerts.air import NOW, Channel, header_text, issue_text, make_alert
+from tests.unit.alerts.full_disk import files_of_at_most
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +40,46 @@ with AlertKeeper(Path(sys.argv[1]), lambda alert: said.append(alert.state), sett
     keeper.drain(10.0)
     print(*said, flush=True)
     sys.stdin.read()
+"""
+
+FULL_DISK = """
+import json
+import sys
+from contextlib import suppress
+from datetime import UTC
+from pathlib import Path
+import soundfile
+from app_core.alerts.keeper import AlertKeeper, KeeperSettings
+from tests.unit.alerts.air import Channel
+
+directory, seconds_before = Path(sys.argv[1]), float(sys.argv[2])
+
+def fill():
+    with suppress(OSError), open(directory / "fill", "ab", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+
+said = []
+settings = KeeperSettings(pcm_queue_s=1000.0, recordings_keep_free_bytes=0)
+with AlertKeeper(directory, said.append, settings=settings, zone=UTC) as keeper:
+    channel = Channel()
+    channel.audio(20.0, lambda block: keeper.on_pcm("kc1", block))
+    assert keeper.drain(10.0)
+    if not seconds_before:
+        fill()
+    keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+    if seconds_before:
+        channel.audio(seconds_before, lambda block: keeper.on_pcm("kc1", block))
+        assert keeper.drain(10.0)
+        fill()
+    channel.audio(30.0, lambda block: keeper.on_pcm("kc1", block))
+    keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+    # The database has no room either, so that this never comes to an end.
+    keeper.drain(1.0)
+ended = said[-1]
+n_samples = None if ended.recording is None else len(soundfile.read(directory / ended.recording)[0])
+left = [path.name for path in (directory / "recordings").iterdir()]
+print(json.dumps({"alert": json.loads(ended.to_json()), "n_samples": n_samples, "left": left}))
 """
 
 FAST = KeeperSettings(pcm_queue_s=1000.0, retry_first_s=0.01, retry_longest_s=0.02)
@@ -114,6 +156,7 @@ def test_a_message_is_recorded_from_ten_seconds_before_its_header_to_its_end(tmp
     assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
     begun, ended = listener.alerts
     assert begun.alert_id == ended.alert_id and begun.recording == ended.recording
+    assert begun.recording_complete and ended.recording_complete
     assert ended.end_reason == "end_of_message"
     assert ended.ended_at == channel.now - timedelta(seconds=1.0)
     assert [(mark.name, mark.position_s) for mark in ended.marks] == [
@@ -204,6 +247,7 @@ def test_a_message_without_any_audio_is_an_alert_like_any_other(tmp_path: Path, 
     assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
     assert listener.alerts[-1].end_reason == "timeout"
     assert listener.alerts[-1].recording is None
+    assert listener.alerts[-1].recording_complete
 
 
 def test_another_header_ends_the_message_before_it(tmp_path: Path, clock: Clock) -> None:
@@ -350,8 +394,145 @@ def test_a_process_that_is_killed_in_the_middle_of_a_message_doubles_nothing(tmp
     assert listener.states == [("TOR", "ended")]
     ended = listener.alerts[-1]
     assert ended.end_reason == "interrupted"
+    assert not ended.recording_complete
     n_samples = soundfile.info(tmp_path / str(ended.recording)).frames
     assert 46 * 8000 - 2 * 4096 <= n_samples <= 46 * 8000
+
+
+def test_a_disk_that_fills_during_a_message_cuts_its_recording_and_the_alert_says_so(
+    tmp_path: Path, clock: Clock
+) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        sent = [send(keeper, channel, 20.0)]
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        sent.append(send(keeper, channel, 5.0))
+        assert keeper.drain(10.0)
+        (part,) = (tmp_path / "recordings").iterdir()
+        with files_of_at_most(part.stat().st_size + 50_000):
+            sent.append(send(keeper, channel, 20.0))
+            assert keeper.drain(10.0)
+        # The disk has room again: what is cut stays cut.
+        send(keeper, channel, 10.0)
+        keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        status = keeper.status()
+        assert status["open_messages"] == 0 and status["recording_write_errors"] == 1
+        assert "is cut short after" in status["last_error"]
+        (stored,) = keeper.store.latest()
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    ended = listener.alerts[-1]
+    assert stored == ended and ended.end_reason == "end_of_message" and not ended.recording_complete
+    assert [mark.name for mark in ended.marks] == ["header_start", "header_end"]
+    assert [path.name for path in (tmp_path / "recordings").iterdir()] == [Path(str(ended.recording)).name]
+    audio, _ = soundfile.read(tmp_path / str(ended.recording), dtype="int16")
+    assert (16 + 5) * 8000 < len(audio) < (16 + 5 + 20) * 8000
+    assert np.array_equal(audio, to_int16(np.concatenate(sent))[4 * 8000 :][: len(audio)])
+
+
+def test_a_message_whose_recording_is_cut_still_ends_after_two_minutes(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        assert keeper.drain(10.0)
+        (part,) = (tmp_path / "recordings").iterdir()
+        with files_of_at_most(part.stat().st_size + 20_000):
+            send(keeper, channel, 5.0)
+            assert keeper.drain(10.0)
+        assert keeper.status()["open_messages"] == 1 and keeper.status()["open_recordings"] == 0
+        clock.monotonic_s += FAST.longest_message_s + 1.0
+        assert wait_for_end(keeper)
+        assert keeper.drain(10.0)
+    assert listener.alerts[-1].end_reason == "timeout" and not listener.alerts[-1].recording_complete
+
+
+def test_marks_beyond_what_the_disk_took_are_left_out(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        assert keeper.drain(10.0)
+        with files_of_at_most(190_000):
+            keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+            assert keeper.drain(10.0)
+    ended = listener.alerts[-1]
+    n_samples = soundfile.info(tmp_path / str(ended.recording)).frames
+    assert 10 * 8000 < n_samples < 16 * 8000
+    assert [mark.name for mark in ended.marks] == ["header_start"]
+
+
+def test_a_disk_that_takes_nothing_of_a_recording_leaves_an_alert_without_one(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        assert keeper.drain(10.0)
+        (tmp_path / "recordings").mkdir(exist_ok=True)
+        (tmp_path / "recordings" / f"{make_alert().alert_id}.flac.part").symlink_to("/dev/full")
+        keeper.on_events("kc1", "rx1", [channel.header(header_text())], channel.to_utc)
+        send(keeper, channel, 5.0)
+        keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["recording_write_errors"] == 1
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "end_of_message"
+    assert ended.recording is None and ended.marks == () and not ended.recording_complete
+    assert list((tmp_path / "recordings").iterdir()) == []
+
+
+def test_a_recording_that_cannot_even_begin_leaves_an_alert_without_one(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    (tmp_path / "recordings").write_text("not a folder")
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header()], channel.to_utc)
+        keeper.on_events("kc1", "rx1", [channel.end()], channel.to_utc)
+        assert keeper.drain(10.0)
+        assert keeper.status()["recording_write_errors"] == 1
+    ended = listener.alerts[-1]
+    assert ended.recording is None and ended.marks == () and not ended.recording_complete
+
+
+@pytest.mark.parametrize("seconds_before", [1.0, 0.0])
+def test_a_real_disk_that_fills_leaves_a_whole_recording_or_none(tmp_path: Path, seconds_before: float) -> None:
+    mount = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    mount += ['mount -t tmpfs -o size=1500k none "$0"; [ -z "$1" ] || exec "$@"', str(tmp_path)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine lets nobody mount a tmpfs: {error}")
+    command = [*mount, sys.executable, "-c", FULL_DISK, str(tmp_path), str(seconds_before)]
+    child = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    said = json.loads(child.stdout)
+    alert = said["alert"]
+    assert alert["state"] == "ended" and alert["recording_complete"] is False
+    if seconds_before:
+        assert said["left"] == [Path(alert["recording"]).name]
+        assert 16 * 8000 - 2 * 4096 < said["n_samples"] < (16 + 1 + 30) * 8000
+        assert [mark["name"] for mark in alert["marks"]][:1] == ["header_start"]
+    else:
+        assert said["left"] == [] and alert["recording"] is None and alert["marks"] == []
+
+
+def test_recordings_that_a_killed_process_left_are_mended_though_nobody_knows_their_alerts(
+    tmp_path: Path, clock: Clock
+) -> None:
+    command = [sys.executable, "-c", STATION, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        child.kill()
+    (part,) = (tmp_path / "recordings").iterdir()
+    part.with_name("empty.flac.part").write_bytes(b"")
+    part.with_name("left.flac.part.mending").write_bytes(b"x")
+    for path in (tmp_path / "spool").glob("*.json"):
+        path.unlink()
+    listener = Listener()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        assert keeper.drain(10.0)
+    assert listener.alerts == []
+    (mended,) = (tmp_path / "recordings").iterdir()
+    assert mended.name == part.name.removesuffix(".part")
+    assert 46 * 8000 - 2 * 4096 <= soundfile.info(mended).frames <= 46 * 8000
 
 
 def test_audio_beyond_the_queue_is_dropped_and_counted_and_events_are_not(tmp_path: Path, clock: Clock) -> None:

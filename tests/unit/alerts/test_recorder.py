@@ -1,7 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app_core.alerts.alert import PROGRAM_RELEASED
-from app_core.alerts.recorder import PreRoll, Recording, mend_recordings, prune_recordings, to_int16
+from app_core.alerts.recorder import PreRoll, Recording, to_int16
 from app_core.base.errors import LinkError
-
-ROOT = Path(__file__).parents[3]
-
-RECORDER = """
-import sys
-from pathlib import Path
-import numpy as np
-from app_core.alerts.recorder import Recording
-
-recording = Recording(Path(sys.argv[1]) / "one.flac", 16000)
-pcm = (np.random.default_rng(7).standard_normal(16000 * 60) * 3000).astype(np.int16)
-for begin in range(0, len(pcm), 800):
-    recording.write(pcm[begin : begin + 800])
-    print(begin + 800, flush=True)
-print("done", flush=True)
-sys.stdin.read()
-"""
+from tests.unit.alerts.full_disk import files_of_at_most
 
 
 def ramp(n: int, start: int = 1) -> NDArray[np.int16]:
@@ -151,113 +130,62 @@ def test_a_recording_that_cannot_be_made_is_a_link_error(tmp_path: Path) -> None
         Recording(tmp_path / "file" / "one.flac", 8000.0)
 
 
-def test_a_full_disk_is_a_link_error(tmp_path: Path) -> None:
+def test_a_disk_that_takes_nothing_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "one.flac.part").symlink_to("/dev/full")
-    with pytest.raises(LinkError):
-        recording = Recording(tmp_path / "one.flac", 8000.0)
+    recording = Recording(tmp_path / "one.flac", 8000.0)
+    with pytest.raises(LinkError, match="cannot be written"):
         recording.write(noise(100_000))
-
-
-@pytest.mark.parametrize("n_blocks_before_the_kill", [3, 37, 211])
-def test_a_killed_recorder_leaves_a_recording_that_can_be_mended(tmp_path: Path, n_blocks_before_the_kill: int) -> None:
-    n_written = 0
-    command = [sys.executable, "-c", RECORDER, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
-        assert child.stdout is not None
-        for number, line in enumerate(child.stdout):
-            n_written = int(line)
-            if number == n_blocks_before_the_kill:
-                child.send_signal(signal.SIGKILL)
-                break
-    assert child.returncode == -signal.SIGKILL
-    mended = mend_recordings(tmp_path)
-    kept = 0
-    if mended:
-        audio, rate_hz = soundfile.read(tmp_path / "one.flac", dtype="int16")
-        assert rate_hz == 16000
-        kept = len(audio)
-        assert np.array_equal(audio, noise(16000 * 60)[:kept])
-    assert kept >= n_written - 2 * 4096
-    assert [path.name for path in tmp_path.iterdir()] == (["one.flac"] if mended else [])
-
-
-def test_torn_recordings_are_mended_whatever_is_left_of_them(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "whole.flac", 8000.0)
-    recording.write(noise(40_000))
     recording.close()
-    whole = recording.path.read_bytes()
-    for name, content in {
-        "empty": b"",
-        "head": whole[:60],
-        "half": whole[: len(whole) // 2],
-        "text": b"x" * 999,
-    }.items():
-        (tmp_path / f"{name}.flac.part").write_bytes(content)
-    assert [path.name for path in mend_recordings(tmp_path)] == ["half.flac"]
-    audio, _ = soundfile.read(tmp_path / "half.flac", dtype="int16")
-    assert 10_000 < len(audio) < 40_000
-    assert np.array_equal(audio, noise(40_000)[: len(audio)])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["half.flac", "whole.flac"]
+    assert not recording.is_whole and recording.n_samples == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recording_is_not_given_up_because_the_disk_is_full_when_it_is_mended(tmp_path: Path) -> None:
-    recording = Recording(tmp_path / "whole.flac", 8000.0)
-    recording.write(noise(40_000))
+def test_a_disk_that_takes_no_more_leaves_a_recording_of_what_it_took(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "one.flac", 8000.0)
+    pcm = noise(200_000)
+    with files_of_at_most(100_000), pytest.raises(LinkError, match="cannot be written"):
+        for begin in range(0, len(pcm), 800):
+            recording.write(pcm[begin : begin + 800])
     recording.close()
-    part = recording.path.rename(tmp_path / "one.flac.part")
-    (tmp_path / "one.flac.part.mending").symlink_to("/dev/full")
-    assert mend_recordings(tmp_path) == []
-    assert part.exists()
-    assert [path.name for path in mend_recordings(tmp_path)] == ["one.flac"]
+    assert recording.is_closed and not recording.is_whole
+    audio, _ = soundfile.read(recording.path, dtype="int16")
+    assert len(audio) == recording.n_samples > 40_000
+    assert recording.seconds == len(audio) / 8000
+    assert np.array_equal(audio, pcm[: len(audio)])
+    assert [path.name for path in tmp_path.iterdir()] == ["one.flac"]
 
 
-def test_a_recording_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
-    part = tmp_path / "one.flac.part"
-    part.symlink_to(tmp_path / "away")
-    assert mend_recordings(tmp_path) == []
-    assert part.is_symlink()
+@pytest.mark.parametrize("lacking_bytes", [1, 1000])
+def test_a_disk_that_is_full_when_the_file_is_closed_is_noticed(tmp_path: Path, lacking_bytes: int) -> None:
+    pcm = noise(8192 + 900)
+    whole = Recording(tmp_path / "whole.flac", 8000.0)
+    whole.write(pcm)
+    whole.close()
+    recording = Recording(tmp_path / "one.flac", 8000.0)
+    with files_of_at_most(whole.path.stat().st_size - lacking_bytes):
+        recording.write(pcm)
+        recording.close()
+    assert whole.is_whole and whole.n_samples == len(pcm)
+    assert not recording.is_whole
+    audio, _ = soundfile.read(recording.path, dtype="int16")
+    assert 4096 < len(audio) == recording.n_samples < len(pcm)
+    assert np.array_equal(audio, pcm[: len(audio)])
 
 
-NOW_S = PROGRAM_RELEASED.timestamp() + 1e8
-DAY_S = 86_400.0
+def test_a_recording_without_audio_is_whole_and_leaves_no_file(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "one.flac", 8000.0)
+    recording.close()
+    assert recording.is_whole and recording.n_samples == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def make_files(directory: Path, ages_days: list[float]) -> None:
-    for number, age in enumerate(ages_days):
-        path = directory / f"{number}.flac"
-        path.write_bytes(b"0" * 1000)
-        os.utime(path, (NOW_S, NOW_S - age * DAY_S))
-
-
-def remaining(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
-
-
-def test_the_oldest_recordings_go_first_when_there_are_too_many(tmp_path: Path) -> None:
-    make_files(tmp_path, [1.0, 5.0, 3.0, 4.0])
-    prune_recordings(tmp_path, 2500, 1e9, NOW_S)
-    assert remaining(tmp_path) == ["0.flac", "2.flac"]
-
-
-def test_old_recordings_go_but_never_the_newest(tmp_path: Path) -> None:
-    make_files(tmp_path, [50.0, 60.0, 70.0])
-    prune_recordings(tmp_path, 10**9, 55.0 * DAY_S, NOW_S)
-    assert remaining(tmp_path) == ["0.flac"]
-    prune_recordings(tmp_path, 0, 1.0, NOW_S)
-    assert remaining(tmp_path) == ["0.flac"]
-
-
-def test_an_age_that_a_wrong_clock_gave_removes_nothing(tmp_path: Path) -> None:
-    make_files(tmp_path, [1.0, 2.0])
-    os.utime(tmp_path / "1.flac", (NOW_S, 300.0))
-    assert prune_recordings(tmp_path, 10**9, DAY_S * 10, NOW_S) == []
-    assert prune_recordings(tmp_path, 10**9, DAY_S * 10, 300.0) == []
-    assert prune_recordings(tmp_path / "missing", 0, 0.0) == []
-
-
-def test_a_recording_that_is_being_written_is_not_removed(tmp_path: Path) -> None:
-    make_files(tmp_path, [5.0, 6.0])
-    (tmp_path / "9.flac.part").write_bytes(b"0" * 1000)
-    os.utime(tmp_path / "9.flac.part", (NOW_S, NOW_S - 99 * DAY_S))
-    prune_recordings(tmp_path, 0, 0.0, NOW_S)
-    assert remaining(tmp_path) == ["0.flac", "9.flac.part"]
+def test_a_recording_that_cannot_even_be_mended_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "one.flac", 8000.0)
+    recording.write(noise(50_000))
+    # Nothing can take the place of a folder that holds something.
+    (recording.path / "in the way").mkdir(parents=True)
+    with pytest.raises(LinkError, match="cannot be completed"):
+        recording.close()
+    recording.close()
+    assert not recording.is_whole and recording.n_samples == 0
+    assert (tmp_path / "one.flac.part").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from app_core.alerts.alert import Alert
+from app_core.alerts.alert import Alert, Mark
 from app_core.alerts.store import AlertStore, merge_alerts
 from app_core.base.errors import ConfigError, LinkError
 from tests.unit.alerts.air import NOW, header_text, make_alert
@@ -155,3 +155,12 @@ def test_the_further_account_of_an_alert_wins() -> None:
     elsewhere = replace(begun, hearings=(replace(begun.hearings[0], channel_id="kc2"),), revision=9)
     merged = merge_alerts(elsewhere, ended)
     assert merged.channels == ("kc1", "kc2") and merged.recording == "recordings/a.flac"
+
+
+def test_a_recording_comes_with_what_is_known_of_it() -> None:
+    without = replace(make_alert(), end_reason="timeout", ended_at=NOW, recording_complete=False, revision=9)
+    recorded = replace(make_alert(), recording="recordings/x.flac", marks=(Mark("header_start", 1.0),))
+    merged = merge_alerts(recorded, without)
+    assert merged.recording == recorded.recording and merged.marks == recorded.marks and merged.recording_complete
+    cut = replace(without, recording="recordings/y.flac", recording_complete=False)
+    assert merge_alerts(recorded, cut) == cut

@@ -15,6 +15,7 @@ def test_names_and_times_to_live_are_the_contracts() -> None:
     assert keys.command_result("cmd-12345") == "sdr:command_result:cmd-12345"
     assert keys.pcm("wx1") == "audio:pcm:wx1"
     assert (keys.HEARTBEAT, keys.METRICS, keys.COMMANDS) == ("sdr:heartbeat", "sdr:metrics", "sdr:commands")
+    assert keys.history("rx") == "sdr:history:rx"
     assert (keys.AUDIO_HEARTBEAT, keys.AUDIO_METRICS, keys.ALERTS) == ("audio:heartbeat", "audio:metrics", "eas:alerts")
     assert (keys.SPECTRUM_TTL_S, keys.RING_BUFFER_TTL_S, keys.HEARTBEAT_TTL_S) == (5, 10, 10)
     assert (keys.METRICS_TTL_S, keys.COMMAND_RESULT_TTL_S) == (30, 30)

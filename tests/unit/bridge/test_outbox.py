@@ -108,14 +108,46 @@ def test_what_is_too_old_or_too_much_is_dropped_from_the_old_end_and_counted() -
 
 
 def test_drops_while_redis_is_away_are_counted_and_the_newest_come(redis_server: RedisServer) -> None:
-    redis_server.kill()
-    with Outbox(redis_server.settings, max_bytes=1000) as outbox:
+    with _Listener(redis_server.settings, ["a"]) as listener:
+        eventually(lambda: listener.subscription_count == 1, "the subscription")
+        redis_server.pause()
+        outbox = Outbox(redis_server.settings, max_bytes=1000)
         for number in range(300):
-            outbox.put("value", b"%010d" % number, ttl_s=60)
+            outbox.put("a", b"%010d" % number)
         assert outbox.dropped_count == 200
+        redis_server.resume()
+        with outbox:
+            eventually(lambda: len(listener.heard) == 100, "the frames that were kept")
+    assert listener.payloads() == [b"%010d" % number for number in range(200, 300)]
+
+
+def test_of_a_value_only_the_newest_waits_for_redis(redis_server: RedisServer) -> None:
+    redis_server.kill()
+    with Outbox(redis_server.settings) as outbox:
+        for number in range(20):
+            outbox.put("value", b"before %d" % number, ttl_s=60)
+        eventually(lambda: outbox._is_away, "that the outbox notices")
+        for number in range(100):
+            outbox.put("value", b"%d" % number, ttl_s=60)
+            outbox.put("other", b"x%d" % number, ttl_s=60)
+        outbox.put("a", b"frame")
+        assert outbox.status()["depth"] == 3
+        assert outbox.superseded_count == 19 + 100 + 99
         redis_server.start()
-        eventually(lambda: outbox.sent_count == 100, "the frames that were kept")
-    assert redis_server.cli("GET", "value") == f"{299:010d}"
+        eventually(lambda: outbox.sent_count == 3, "the newest of each, and the frame")
+        assert outbox.dropped_count == 0
+        outbox.put("value", b"1", ttl_s=60)
+        outbox.put("value", b"2", ttl_s=60)
+        eventually(lambda: outbox.sent_count == 5, "every value while Redis is there")
+    assert redis_server.cli("GET", "other") == "x99"
+
+
+def test_what_is_pushed_waits_in_its_list(redis_server: RedisServer) -> None:
+    with Outbox(redis_server.settings) as outbox:
+        outbox.push("sdr:commands", b"1")
+        outbox.push("sdr:commands", b"2")
+        eventually(lambda: outbox.sent_count == 2, "both")
+    assert redis_server.cli("LRANGE", "sdr:commands", "0", "-1").split() == ["2", "1"]
 
 
 def test_a_value_that_has_waited_beyond_its_time_is_not_shown_as_fresh(redis_server: RedisServer) -> None:

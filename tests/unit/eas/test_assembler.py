@@ -1,5 +1,7 @@
 """Combining bursts, and refusing what is doubtful."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,14 @@ def test_three_bursts_are_sure_where_one_is_not() -> None:
     assert header.text == HEADER
     assert together.error_probability < 1e-4 < alone.error_probability
     assert together.snr_db == pytest.approx(8.5, abs=1.0)
+
+
+def test_no_probability_is_below_plain_zero() -> None:
+    verdicts = [assemble([heard(HEADER, 20.0, seed), heard(HEADER, 20.0, seed + 1)], []) for seed in range(12)]
+    certain = [v.error_probability for v in verdicts if v.error_probability <= 0.0]
+    # Rounding decides which of them are certain.
+    assert certain
+    assert all(math.copysign(1.0, probability) == 1.0 for probability in certain)
 
 
 def test_more_is_asked_while_more_may_come() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.errors import DeviceError
+from app_core.bridge.history import Position
 from app_core.bridge.messages import SamplesMessage
 from app_core.radio.receiver import Reading, RtlTcpSettings, Tuning
 
@@ -79,7 +80,7 @@ class Published:
     def __init__(self) -> None:
         self.frames: list[tuple[str, bytes, int | None]] = []
 
-    def put(self, channel: str, payload: bytes, ttl_s: int | None) -> None:
+    def put(self, channel: str, payload: bytes, ttl_s: int | None, position: Position | None = None) -> None:
         """Keep one."""
         self.frames.append((channel, payload, ttl_s))
 

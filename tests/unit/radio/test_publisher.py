@@ -192,3 +192,32 @@ def test_a_publisher_follows_another_reader() -> None:
         eventually(lambda: len(published.samples()) == 3, "the second reader's samples")
     assert [message.sequence for message in published.samples()] == [0, 1, 2]
     assert [message.first_sample for message in published.samples()] == [0, 0, 1024]
+
+
+def test_a_slice_is_published_while_the_spectrum_is_of_the_whole_band() -> None:
+    receiver, published = ScriptedReceiver(deque([25_000] * 20), waits=True), Published()
+    receiver.steps.append(Reading(0, time.time(), ended=True))
+    slice_hz, center_hz = 50_000.0, FREQUENCY_HZ + 60_000.0
+    with _publishing(receiver, published, publish_sample_rate_hz=slice_hz, publish_center_frequency_hz=center_hz) as (
+        _,
+        publisher,
+    ):
+        eventually(lambda: sum(m.sample_count for m in published.samples()) == 100_000, "two seconds of the slice")
+        assert publisher.encoding()["publish_sample_rate"] == slice_hz
+    messages = published.samples()
+    assert {(m.sample_rate, m.center_frequency) for m in messages} == {(slice_hz, center_hz)}
+    assert [m.first_sample for m in messages] == list(range(0, 100_000, 1024))
+    assert [m.sequence for m in messages] == list(range(len(messages)))
+    row = SpectrumMessage.from_json(published.payloads("sdr:spectrum:rx")[0])
+    assert (row.sample_rate, row.center_frequency) == (RATE_HZ, FREQUENCY_HZ)
+
+
+def test_samples_are_stored_when_compressing_them_is_beyond_the_budget() -> None:
+    receiver, published = ScriptedReceiver(deque([1024] * 400), waits=True), Published()
+    with _publishing(receiver, published, encode_share_max=1e-6) as (_, publisher):
+        eventually(lambda: len(published.samples()) == 400, "all messages")
+        assert publisher.encoding()["encoding_level"] == 0
+    messages = published.samples()
+    assert len(messages[-1].samples) > 1024 * 8 * 4 / 3
+    iq = np.concatenate([decode_samples(message).iq for message in messages])
+    assert np.array_equal(iq, numbered(0, 400 * 1024))

@@ -1,0 +1,124 @@
+"""What ``herald status`` shows: the first broken stage on top, each receiver and channel by its state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from app_core.bridge.connection import RedisSettings
+from app_core.bridge.diagnosis import StationHealth
+from app_core.bridge.freshness import Aged
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+from services.big_text import big_lines
+from services.status_view import StationStatus
+
+
+def _receiver(**changes: object) -> dict[str, Any]:
+    return {
+        "state": "running",
+        "running": True,
+        "locked": True,
+        "frequency_hz": 162_487_500,
+        "sample_rate": 250_000,
+        "snr_db": 24.0,
+        "level_dbfs": -20.0,
+        "last_sample_age_s": 0.1,
+        "last_published_age_s": 0.1,
+        "faults": [],
+        "ring_buffer": {"fill_percentage": 8.0, "overflow_count": 2},
+        **changes,
+    }
+
+
+def _status(receiver: dict[str, Any], *, pcm_age_s: float = 0.1, last_error: str = "") -> StationStatus:
+    channel = {"name": "Norman", "frequency_hz": 162_550_000, "last_pcm_age_s": pcm_age_s, "snr_db": 20.0}
+    health = StationHealth(
+        Aged(SdrMetricsMessage(timestamp=1.0, pid=1, receivers={"noaa-1": receiver}), 0.2),
+        Aged(
+            AudioMetricsMessage(
+                timestamp=1.0, pid=1, receivers={}, channels={"wx7": channel}, alerts={"last_error": last_error}
+            ),
+            0.2,
+        ),
+    )
+    return StationStatus(health, RedisSettings(port=6400), 5.0)
+
+
+def _shown(status: StationStatus, width: int = 160) -> str:
+    console = Console(width=width, record=True, quiet=False, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(status.screen())
+    return capture.get()
+
+
+def test_a_station_that_is_well_says_so_in_large_letters() -> None:
+    status = _status(_receiver())
+    shown = _shown(status)
+    assert status.is_well
+    for line in big_lines("receiving"):
+        assert line.rstrip() in shown
+    assert "LOCKED" in shown
+    assert "HEARD" in shown
+    assert "162.4875 MHz" in shown
+
+
+def test_the_first_broken_stage_stands_on_top_with_reason_and_command() -> None:
+    status = _status(_receiver(last_sample_age_s=9.0, running=False, error="unplugged"), pcm_age_s=9.0)
+    shown = _shown(status)
+    assert big_lines("receiver down")[0].rstrip() in shown
+    assert "no samples for 9.2 s: unplugged" in shown
+    assert "redis-cli -p 6400 GET sdr:metrics" in shown
+    assert shown.index("unplugged") < shown.index("also decoder")
+    assert "DOWN" in shown
+    assert "SILENT" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "LOCKED"),
+        ({"locked": False}, "NO SIGNAL"),
+        ({"state": "stopped", "last_sample_age_s": 99.0}, "STOPPED"),
+        ({"state": "ended", "last_sample_age_s": 99.0}, "ENDED"),
+        ({"last_sample_age_s": None}, "DOWN"),
+        ({"faults": [{"name": "x", "stage": "ring", "severity": "error", "text": "y"}]}, "FAULT"),
+    ],
+)
+def test_each_state_of_a_receiver_has_its_word(changes: dict[str, object], state: str) -> None:
+    assert f" {state} " in _shown(_status(_receiver(**changes)))
+
+
+def test_warnings_are_shown_below_and_break_nothing() -> None:
+    fault = {"name": "clipping", "stage": "signal", "severity": "warning", "text": "set gain_db lower"}
+    status = _status(_receiver(faults=[fault]), last_error="the disk is full")
+    assert status.is_well
+    assert "noaa-1: set gain_db lower" in _shown(status)
+    assert "alerts: the disk is full" in _shown(status)
+
+
+def test_a_station_that_says_nothing_is_shown_as_that() -> None:
+    status = StationStatus(StationHealth(), RedisSettings(), 5.0)
+    assert big_lines("sdr service down")[1].rstrip() in _shown(status)
+    assert status.to_dict()["sdr_age_s"] is None
+
+
+def test_a_narrow_terminal_is_no_error() -> None:
+    assert _shown(_status(_receiver()), width=20)
+
+
+def test_the_json_form_names_what_is_broken_in_order() -> None:
+    status = _status(_receiver(last_sample_age_s=9.0, error="unplugged"), pcm_age_s=9.0)
+    told = orjson.loads(orjson.dumps(status.to_dict()))
+    assert told["well"] is False
+    assert [broken["stage"] for broken in told["broken"]] == ["receiver", "decoder"]
+    assert told["broken"][0]["command"] == "redis-cli -p 6400 GET sdr:metrics"
+    assert told["receivers"]["noaa-1"]["error"] == "unplugged"
+
+
+def test_large_letters_stand_on_one_grid() -> None:
+    lines = big_lines("The quick brown fox jumps over the lazy dog 3")
+    assert len({len(line) for line in lines}) == 1
+    assert big_lines("A") == ("▄▀▄", "█▀█", "▀ ▀")
