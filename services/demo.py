@@ -223,7 +223,7 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
                 shown.add((alert.alert_id, alert.revision))
                 view.show_alert(alert, folder.root / "alerts")
                 if once and alert.state == "ended":
-                    return EXIT_OK if alert.recording is not None else EXIT_FAILED
+                    return EXIT_OK if alert.recording is not None and alert.recording_complete else EXIT_FAILED
             if once and time.monotonic() - started_s > ONCE_TIMEOUT_S:
                 view.fail(f"no alert was recorded within {ONCE_TIMEOUT_S:.0f} s; the logs are in {folder.root / 'log'}")
                 return EXIT_FAILED

@@ -158,6 +158,7 @@ class PlainView(_ChangesView):
             self._say(f"      {alert.header}")
         else:
             where = "none" if alert.recording is None else str(alerts_folder / alert.recording)
+            where += "" if alert.recording_complete else " (cut short)"
             self._say(f"ENDED {alert.event_name} ({alert.end_reason}); recording: {where}")
 
     def fail(self, text: str) -> None:
@@ -305,7 +306,8 @@ class LiveView:
             if alert.state == "begun":
                 lines.append(Text("recording …", style="red blink"))
             elif alert.recording is not None:
-                lines.append(Text(f"recorded: {folder / alert.recording}", style="green", overflow="fold"))
+                cut = "" if alert.recording_complete else " (cut short)"
+                lines.append(Text(f"recorded: {folder / alert.recording}{cut}", style="green", overflow="fold"))
             colour = {"warning": "red", "watch": "yellow"}.get(alert.event_kind, "blue")
             panels.append(Panel(Group(*lines), title=f"{heard}  {alert.event_name}", border_style=colour))
         return panels or [Panel(Text("the first alert is on the air within 30 s …", style="dim"), title="alerts")]

@@ -29,6 +29,9 @@ _limited_log = RateLimitedLog(log)
 OLD_EPOCH_AFTER_S = 5.0
 """Samples of an older epoch are doubles, unless none of the newer one came for this long: the clock was set back."""
 
+UNCOUNTED_GAP_S = 0.5
+"""A sender that counts no samples has lost some where its capture times jump by more than this. [seconds]"""
+
 
 class RedisSDRSourceAdapter:
     """PCM of all channels of one receiver.
@@ -72,6 +75,11 @@ class RedisSDRSourceAdapter:
         self._expected = 0
         # A live message that does not follow: where it stands. The history has been asked for what is before it.
         self._asked_for: Position | None = None
+        # Of a sender that counts nothing: its tuning, and our count of its samples.
+        self._uncounted_tuning: tuple[float, float] | None = None
+        self._uncounted_epoch = 0
+        self._uncounted_next = 0
+        self._uncounted_end_s = 0.0
         self.has_begun = False
         self.malformed_count = 0
         self.duplicate_count = 0
@@ -97,7 +105,9 @@ class RedisSDRSourceAdapter:
             message = SamplesMessage.from_json(arrival.payload)
             if message.receiver_id != self.receiver_id:
                 raise WireError(f"samples of {message.receiver_id!r} on the channel of {self.receiver_id!r}")
-            if not self._is_next(message, arrival):
+            if "first_sample" not in message.model_fields_set:
+                message = self._counted(message)
+            elif not self._is_next(message, arrival):
                 return []
             block = decode_samples(message)
         except WireError as error:
@@ -164,6 +174,25 @@ class RedisSDRSourceAdapter:
 
     def _next_position(self) -> Position | None:
         return Position(self._epoch, self._expected) if self._epoch else None
+
+    def _counted(self, message: SamplesMessage) -> SamplesMessage:
+        """Count the samples of a sender that does not, as the seed's form of the message has it.
+
+        Nothing can be said of doubles then; a jump of the capture time is a gap, and another tuning another epoch.
+        """
+        tuning = (message.sample_rate, message.center_frequency)
+        if tuning != self._uncounted_tuning:
+            self._uncounted_tuning = tuning
+            self._uncounted_epoch = max(time.time_ns(), self._epoch + 1)
+            self._uncounted_next = 0
+        else:
+            jump_s = message.timestamp - self._uncounted_end_s
+            if jump_s > UNCOUNTED_GAP_S:
+                self._uncounted_next += round(jump_s * message.sample_rate)
+        first_sample = self._uncounted_next
+        self._uncounted_next += message.sample_count
+        self._uncounted_end_s = message.timestamp + message.sample_count / message.sample_rate
+        return message.model_copy(update={"first_sample": first_sample, "config_epoch": self._uncounted_epoch})
 
     def _is_next(self, message: SamplesMessage, arrival: Arrival) -> bool:
         """Whether to decode a message now: it is no double, and the history has nothing that stands before it."""

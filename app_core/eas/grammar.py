@@ -295,7 +295,9 @@ def read_header(bits: NDArray[np.float64]) -> Reading:
             winner = head.text + "-".join(locations[: i + 1]) + "+" + tail.text
     top = float(sums.max())
     everything = top + float(np.log(np.exp(sums - top).sum()))
-    error = float(-np.expm1(min(0.0, winner_best + head.best - everything - head.total)))
+    log_posterior = winner_best + head.best - everything - head.total
+    # Evidence that is no number says nothing: such a reading is certainly not to be relied upon.
+    error = float(-np.expm1(min(0.0, log_posterior))) if np.isfinite(log_posterior) else 1.0
     header_bits = np.unpackbits(np.frombuffer(winner.encode("ascii"), np.uint8), bitorder="little").astype(np.int8)
     header_bits[7::8] = eighth[: len(winner)]
     return Reading(winner, error, header_bits)

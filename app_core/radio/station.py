@@ -362,7 +362,9 @@ class RadioStation:
             limit = chain.settings.exit_after_failed_opens
             if limit is not None and chain.reader.failed_opens >= limit:
                 reason = chain.reader.last_error
-                raise LifecycleError(f"receiver {chain.settings.id} could not be opened {limit} times in a row: {reason}")
+                raise LifecycleError(
+                    f"receiver {chain.settings.id} could not be opened {limit} times in a row: {reason}"
+                )
         if time.monotonic() >= self._health_due_s:
             self._health_due_s = time.monotonic() + HEALTH_INTERVAL_S
             self._publish_health()

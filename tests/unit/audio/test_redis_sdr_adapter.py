@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -248,3 +251,36 @@ def test_an_entry_that_is_no_message_is_counted_and_passed_by(redis_server: Redi
             sender.send(2, to_history=False)
             assert taker.take_until(2) == [0, 1, 2]
             assert taker.adapter.malformed_count == 1
+
+
+def _in_the_seeds_form(number: int, *, timestamp: float) -> bytes:
+    """A message with the seed's fields alone."""
+    iq = np.zeros(N, dtype="<c8")
+    fields = {
+        "receiver_id": "rx",
+        "timestamp": timestamp,
+        "sample_count": N,
+        "sample_rate": 250000,
+        "center_frequency": 162487500,
+        "encoding": "zlib+base64",
+        "samples": base64.b64encode(zlib.compress(iq.tobytes())).decode(),
+    }
+    return json.dumps(fields).encode()
+
+
+def test_messages_in_the_seeds_own_form_are_all_decoded(redis_server: RedisServer) -> None:
+    begun = time.time()
+    with Outbox(redis_server.settings) as outbox, _taker(redis_server) as taker:
+        for number in range(10):
+            outbox.put(keys.samples("rx"), _in_the_seeds_form(number, timestamp=begun + number * N / RATE_HZ))
+        assert taker.take_until(9) == list(range(10))
+        assert (taker.adapter.gap_count, taker.adapter.duplicate_count) == (0, 0)
+
+
+def test_a_jump_of_time_in_the_seeds_form_is_a_gap(redis_server: RedisServer) -> None:
+    begun = time.time()
+    with Outbox(redis_server.settings) as outbox, _taker(redis_server) as taker:
+        for number in (0, 1, 201, 202):
+            outbox.put(keys.samples("rx"), _in_the_seeds_form(number, timestamp=begun + number * N / RATE_HZ))
+        assert taker.take_until(202) == [0, 1, 201, 202]
+        assert (taker.adapter.gap_count, taker.adapter.lost_samples) == (1, 199 * N)
