@@ -163,7 +163,8 @@ def test_a_live_pipe_prints_a_header_as_soon_as_it_is_decided() -> None:
     command = start("-", "--rate", str(RATE_HZ), "--raw")
     assert command.stdin is not None
     assert command.stdout is not None
-    audio = s16(np.concatenate([spoken()[: 3 * RATE_HZ], np.zeros(RATE_HZ, np.float32)]))
+    # Two whole bursts: enough for a strong header, before the third and the end of the message.
+    audio = s16(np.concatenate([spoken()[: 7 * RATE_HZ // 2], np.zeros(RATE_HZ, np.float32)]))
     for at in range(0, len(audio), 999):
         command.stdin.write(audio[at : at + 999])
     command.stdin.flush()
