@@ -79,7 +79,9 @@ def station_text(antenna_port: int) -> str:
         "# Written by `herald demo` at every start.",
         '[station]\nname = "Herald demo"\ndemo = true\n',
         f'[[receivers]]\nid = "{RECEIVER_ID}"\ndriver = "rtl_tcp"\nhost = "127.0.0.1"\nport = {antenna_port}',
-        f"sample_rate_hz = {SAMPLE_RATE_HZ}\ncenter_frequency_hz = {CENTER_FREQUENCY_HZ}\n",
+        f"sample_rate_hz = {SAMPLE_RATE_HZ}\ncenter_frequency_hz = {CENTER_FREQUENCY_HZ}",
+        # Half of what a station keeps: the demo shall fit beside whatever else this machine does.
+        "history_seconds = 15\ncapture_memory_s = 15\n",
     ]
     for number, frequency_hz in enumerate(CHANNELS_HZ, start=1):
         lines.append(
