@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app_core.base.child import Child, run_quietly
+from app_core.bridge.diagnosis import diagnose
 from tests.support.live_station import LiveStation, live_station
 from tests.support.programs import eventually
 
@@ -26,8 +27,12 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStation]:
 
 @pytest.fixture(autouse=True)
 def well(station: LiveStation) -> None:
-    """Every test begins with a station that is well."""
-    eventually(lambda: station.is_locked() and station.is_decoding(), "a station that is well", 60.0)
+    """Every test begins with a station that is well, by every measure: not with one that is catching up."""
+    eventually(
+        lambda: station.is_locked() and station.is_decoding() and not diagnose(station.health(), AGE_S),
+        "a station that is well",
+        60.0,
+    )
 
 
 def _probe(station: LiveStation, service: str, max_age_s: float = AGE_S) -> tuple[int, str]:
