@@ -1,8 +1,8 @@
 """Asking the SDR service for the IQ around what was heard: every alert once, and near misses now and then.
 
 The request goes out through the outbox, so the decode thread never waits. It names a time in the past: the SDR service
-has the last seconds in memory. Its ``command_id`` is made of the alert's, so that an alert that several channels or
-processes hear is captured once.
+has the last seconds in memory. Its ``command_id`` is made of the alert's and the receiver's, so that an alert that
+several channels or processes hear is captured once of each receiver that heard it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ NEAR_MISS_INTERVAL_S = 60.0
 EXPIRES_AFTER_S = 60.0
 """A request that was not carried out by then would find nothing in memory. [seconds]"""
 
-MAX_KNOWN_ALERTS = 1000
+MAX_KNOWN = 1000
+"""Requests that are remembered, so that none is made twice."""
 
 
 class CaptureRequests:
@@ -62,7 +63,7 @@ class CaptureRequests:
         self._utc = utc
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._near_miss_s: dict[str, float] = {}
         self.requested_count = 0
 
@@ -81,13 +82,13 @@ class CaptureRequests:
         issue_time, _, doubt = read_times(event.header, heard_at)
         alert_id = make_alert_id(event.header, issue_time, heard_at, doubt)
         with self._lock:
-            if alert_id in self._known:
+            if (alert_id, receiver_id) in self._known:
                 return
-            self._known[alert_id] = None
-            if len(self._known) > MAX_KNOWN_ALERTS:
+            self._known[alert_id, receiver_id] = None
+            if len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         reason = f"{event.header.text} on channel {channel_id}"
-        self._ask(f"alert-{alert_id}", receiver_id, start, f"SAME {event.header.event_code}", reason)
+        self._ask(f"alert-{alert_id}-{receiver_id}", receiver_id, start, f"SAME {event.header.event_code}", reason)
 
     def _ask_for_near_miss(self, channel_id: str, receiver_id: str, event: HeaderUnverified, start: float) -> None:
         now_s = self._monotonic()

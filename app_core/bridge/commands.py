@@ -1,8 +1,7 @@
 """Commands to the SDR service: the list ``sdr:commands`` and the results ``sdr:command_result:{command_id}``.
 
-A user LPUSHes; the service takes from the other end, so commands run in the order in which they were pushed. A command
-is taken off the list before it is carried out: one that was under way when the service died is not tried again, since
-it may be what killed it.
+A user LPUSHes; `app_core.bridge.command_list` takes from the other end. This module says what a command is, what is
+refused and in which words, and what a result is.
 
 Whatever is pushed gets an answer under its ``command_id``, malformed things too wherever an id can be read in them.
 """
@@ -20,13 +19,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import orjson
-import redis
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from app_core.base.errors import LinkError, WireError
-from app_core.base.lifecycle import Backoff, Worker
+from app_core.base.errors import WireError
 from app_core.bridge import keys
-from app_core.bridge.connection import RedisLink, RedisSettings
+from app_core.bridge.connection import RedisLink
 from app_core.bridge.health import read_message
 from app_core.bridge.messages import FrequencyHz, Identifier, Message, Seconds
 
@@ -45,7 +42,6 @@ MAX_REMEMBERED = 10_000
 MAX_REMEMBERED_BYTES = 16 * 1024 * 1024
 """Beyond these the oldest results are forgotten before their time."""
 
-_TAKE_WAIT_S = 0.25
 _POLL_S = 0.02
 
 _COMMAND_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,127}")
@@ -280,42 +276,6 @@ class ResultMemory:
             if noted_s >= oldest_s and not too_many:
                 return
             self.cancel(command_id)
-
-
-class CommandReader(Worker):
-    """Take commands off the list, one after the other, through any number of losses of the connection.
-
-    Parameters
-    ----------
-    settings
-        Where Redis is.
-    take
-        Called in this worker's thread with what stood on the list. It must not wait for a receiver and must not raise.
-    """
-
-    def __init__(self, settings: RedisSettings, take: Callable[[bytes], None]) -> None:
-        super().__init__("CommandReader")
-        self._link = RedisLink(settings, blocking_s=_TAKE_WAIT_S)
-        self._take = take
-
-    def run(self, stopping: threading.Event) -> None:
-        """Take until stopped."""
-        backoff = Backoff(0.1, 2.0)
-        while not stopping.is_set():
-            try:
-                payload = self._link.call(_take_oldest)
-            except LinkError:
-                stopping.wait(backoff.next_wait_s())
-                continue
-            backoff.reset()
-            if payload is not None:
-                self._take(payload)
-        self._link.close()
-
-
-def _take_oldest(client: redis.Redis) -> bytes | None:
-    answer: Any = client.brpop([keys.COMMANDS], timeout=_TAKE_WAIT_S)
-    return answer[1] if answer else None
 
 
 def send_command(link: RedisLink, command: CommandMessage) -> None:

@@ -12,6 +12,7 @@ from app_core.base.errors import WireError
 HEARTBEAT = "sdr:heartbeat"
 METRICS = "sdr:metrics"
 COMMANDS = "sdr:commands"
+COMMANDS_UNDER_WAY = "sdr:commands:under_way"
 AUDIO_HEARTBEAT = "audio:heartbeat"
 AUDIO_METRICS = "audio:metrics"
 ALERTS = "eas:alerts"

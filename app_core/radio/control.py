@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -278,6 +279,11 @@ class CommandDesk:
         Takes a ``command_id`` and its result; must not wait.
     utc
         Clock. [UTC seconds]
+
+    Attributes
+    ----------
+    answered
+        What was taken and has an answer by now, for the one who took it off the list.
     """
 
     def __init__(
@@ -294,9 +300,11 @@ class CommandDesk:
             receiver_id: queue.Queue(MAX_WAITING) for receiver_id in self._chains
         }
         self._memory = ResultMemory()
+        self._payloads: dict[str, bytes] = {}
+        self.answered: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
-            ("succeeded", "failed", "busy", "expired", "malformed", "unknown_receiver", "repeated"), 0
+            ("succeeded", "failed", "busy", "expired", "malformed", "unknown_receiver", "repeated", "interrupted"), 0
         )
 
     def worker(self, receiver_id: str) -> ReceiverCommands:
@@ -305,35 +313,55 @@ class CommandDesk:
 
     def take(self, payload: bytes) -> None:
         """Take what stood on the list: give it out, or answer it here; called by one thread."""
+        if not self._give_out(payload):
+            self.answered.append(payload)
+
+    def take_interrupted(self, payload: bytes) -> None:
+        """Answer what was under way when the service died; it is not tried again."""
+        command_id = read_command(payload).command_id
+        log.warning("command %s was under way when the service ended", command_id)
+        self._count("interrupted")
+        if command_id is None:
+            return
+        message = "the SDR service ended while this was under way, and did not try it again: see sdr:metrics"
+        result = CommandResultMessage(command_id=command_id, success=False, message=message).to_json()
+        with self._lock:
+            self._memory.finish(command_id, result)
+        self._answer(command_id, result)
+
+    def _give_out(self, payload: bytes) -> bool:
+        """Give a command out; False when nobody works on it, since it was answered at once."""
         command = read_command(payload)
         command_id = command.command_id
         if command_id is not None and self._is_repeated(command_id):
-            return
+            return False
         if isinstance(command, Refusal):
             self._count("malformed")
             _limited_log.warning("malformed", "command %s refused: %s", command_id or "without id", command.message)
             if command_id is not None:
                 self._say(command_id, False, command.message)
-            return
+            return False
         waiting = self._waiting.get(command.receiver_id)
         if waiting is None:
             self._count("unknown_receiver")
             known = ", ".join(self._waiting)
             _limited_log.warning("receiver", "command %s for unknown receiver %s", command_id, command.receiver_id)
             self._say(command.command_id, False, f"unknown receiver {command.receiver_id!r}; known are {known}")
-            return
+            return False
         if command.expires_at is not None and self._utc() > command.expires_at:
             self._count("expired")
             log.info("command %s (%s %s) has expired", command_id, command.action, command.receiver_id)
             self._say(command.command_id, False, "expired")
-            return
+            return False
         with self._lock:
             self._memory.begin(command.command_id)
+            self._payloads[command.command_id] = payload
         try:
             waiting.put_nowait(command)
         except queue.Full:
             text = f"busy: {waiting.qsize()} commands wait for receiver {command.receiver_id}"
             self._finish(command, Outcome("busy", text))
+        return True
 
     def status(self) -> dict[str, Any]:
         """Give counts of commands by outcome and what waits, for the metrics."""
@@ -366,6 +394,10 @@ class CommandDesk:
             else:
                 self._memory.finish(command.command_id, payload)
         self._answer(command.command_id, payload)
+        with self._lock:
+            taken = self._payloads.pop(command.command_id, None)
+        if taken is not None:
+            self.answered.append(taken)
 
     def _say(self, command_id: str, success: bool, message: str) -> None:
         self._answer(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from app_core.base.errors import ConfigError, DeviceError, HeraldError
 from app_core.base.lifecycle import Backoff, Worker
 from app_core.base.telemetry import RateLimitedLog
-from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tunable, Tuning, read_size
+from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tunable, Tuning, check_fft_size, read_size
 from app_core.radio.ring_buffer import RingBuffer
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class Reader(Worker):
 
     def run(self, stopping: threading.Event) -> None:
         """Open, read, close; again after a failure."""
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(0.2, 2.0)
         while not stopping.is_set() and not self.ended:
             if not self._wanted:
                 self._stay_closed(stopping)
@@ -210,6 +210,7 @@ class Reader(Worker):
 
     def _begin(self, tuning: Tuning) -> None:
         """Prepare the ring, and say in it that a new run of samples begins."""
+        check_fft_size(self._settings.fft_size, tuning.sample_rate_hz)
         wanted = int(tuning.sample_rate_hz * self._settings.ring_seconds)
         if self.ring is None or self.clock._sample_rate_hz != tuning.sample_rate_hz:
             self.ring = RingBuffer(

@@ -26,6 +26,10 @@ def _identifier(value: str) -> str:
         raise ValueError(str(error)) from error
 
 
+MIN_ROWS_PER_SECOND = 10.0
+"""Spectra a second that every receiver publishes, at the least."""
+
+
 class ReceiverSettings(BaseModel):
     """What all receivers have in common: one ``[[receivers]]`` table of ``station.toml``."""
 
@@ -37,7 +41,7 @@ class ReceiverSettings(BaseModel):
     ring_min_samples: Annotated[int, Field(ge=4096)] = 262_144
     ring_max_samples: Annotated[int, Field(ge=4096)] = 4_194_304
     fft_size: Annotated[int, Field(ge=64, le=65_536)] = 2048
-    spectrum_rows_per_second: Annotated[float, Field(ge=10.0, le=100.0)] = 12.0
+    spectrum_rows_per_second: Annotated[float, Field(ge=MIN_ROWS_PER_SECOND, le=100.0)] = 12.0
     locked_snr_db: Annotated[float, Field(ge=0.0, le=80.0)] = 6.0
     exit_after_failed_opens: Annotated[int, Field(ge=1)] | None = None
     cpu_affinity: tuple[Annotated[int, Field(ge=0, le=4095)], ...] = ()
@@ -253,6 +257,22 @@ class GainControl(Protocol):
             If the device failed.
         """
         ...
+
+
+def check_fft_size(fft_size: int, sample_rate_hz: float) -> None:
+    """Refuse a spectrum that cannot be new ten times a second.
+
+    Raises
+    ------
+    ConfigError
+        If one transform takes in more than a tenth of a second of samples.
+    """
+    largest = int(sample_rate_hz / MIN_ROWS_PER_SECOND)
+    if fft_size > largest:
+        raise ConfigError(
+            f"fft_size {fft_size} at {sample_rate_hz:.0f} samples a second gives fewer than "
+            f"{MIN_ROWS_PER_SECOND:.0f} spectra a second; the largest is {largest}"
+        )
 
 
 def read_size(sample_rate_hz: float) -> int:

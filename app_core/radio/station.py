@@ -15,7 +15,7 @@ from app_core.base.iq_file import IqFormat
 from app_core.base.lifecycle import Worker
 from app_core.base.supervisor import Stage, Supervisor
 from app_core.bridge import keys
-from app_core.bridge.commands import CommandReader
+from app_core.bridge.command_list import CommandReader, forget_answered
 from app_core.bridge.connection import RedisSettings
 from app_core.bridge.history import Position
 from app_core.bridge.messages import HeartbeatMessage, RingBufferMessage, SdrMetricsMessage, plain_number
@@ -311,10 +311,12 @@ class RadioStation:
             # One receiver's wrong setting leaves the others alone; the only one's ends the program with its reason.
             chain.stages[0].outlived = len(self.chains) > 1
         self.desk = CommandDesk({chain.settings.id: chain for chain in self.chains}, self._put_result)
+        self._redis = redis
         stages = [] if redis is None else self._command_stages(redis)
         stages += [stage for chain in self.chains for stage in (*chain.stages, *chain.capture_stages)]
         self._supervisor = Supervisor([*stages, Stage("outbox", lambda: outbox, give_up_after=1)])
         self._health_due_s = 0.0
+        self._was_asked = False
         self.last_metrics: SdrMetricsMessage | None = None
 
     @property
@@ -343,6 +345,8 @@ class RadioStation:
     def stop(self) -> None:
         """Stop reading, then publishing."""
         self._supervisor.stop()
+        if self._redis is not None:
+            forget_answered(self._redis, self.desk.answered)
 
     def watch(self) -> None:
         """Restart what died, and publish the health when it is due; called a few times a second.
@@ -370,11 +374,17 @@ class RadioStation:
             self._publish_health()
 
     def _command_stages(self, redis: RedisSettings) -> list[Stage]:
-        stages = [Stage("command reader", lambda: CommandReader(redis, self.desk.take))]
+        stages = [Stage("command reader", partial(self._fresh_command_reader, redis))]
         for chain in self.chains:
             identifier = chain.settings.id
             stages.append(Stage(f"commands of {identifier}", partial(self.desk.worker, identifier)))
         return stages
+
+    def _fresh_command_reader(self, redis: RedisSettings) -> CommandReader:
+        interrupted = None if self._was_asked else self.desk.take_interrupted
+        # Another reader of this process must not take what is under way here for what a dead one left.
+        self._was_asked = True
+        return CommandReader(redis, self.desk.take, self.desk.answered, interrupted)
 
     def _put_result(self, command_id: str, payload: bytes) -> None:
         self._outbox.put(keys.command_result(command_id), payload, ttl_s=keys.COMMAND_RESULT_TTL_S)

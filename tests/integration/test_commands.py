@@ -432,6 +432,33 @@ def test_herald_command_shows_the_result_and_tells_it_by_its_exit_code(station: 
     assert station.herald_command("tune", "noaa-1")[0] == 2
 
 
+def test_a_command_under_way_when_the_service_is_killed_is_answered_by_the_next_one(tmp_path: Path) -> None:
+    with running_redis(tmp_path) as redis, socket.create_server(("127.0.0.1", 0)) as silent:
+        config = _write_station(tmp_path, free_port(), silent.getsockname()[1])
+        words, environment = ("sdr", "--config", str(config)), {"REDIS_PORT": str(redis.port)}
+        link = redis.link()
+        station = Station(redis, tmp_path, link)
+
+        def left() -> str:
+            return redis.cli("LRANGE", "sdr:commands:under_way", "0", "-1")
+
+        with herald(*words, folder=tmp_path, **environment) as service:
+            eventually(lambda: bool(station.receiver("rec").get("running")), "the recording", 60.0)
+            under_way = station.send("capture", "rec", seconds=30.0)
+            done = station.do("stop", "rec")
+            assert done.success
+            # What has its answer is under way no more; the capture waits for samples that do not come.
+            eventually(lambda: under_way in left() and done.command_id not in left(), "the capture alone", 20.0)
+            service.process.kill()
+        with herald(*words, folder=tmp_path, **environment):
+            result = station.result(under_way, 60.0)
+            assert not result.success
+            assert "the SDR service ended while this was under way" in result.message
+            assert station.do("get_spectrum", "nobody").message.startswith("unknown receiver")
+            eventually(lambda: left() == "", "an empty list", 20.0)
+        link.close()
+
+
 def test_herald_command_gives_up_when_nobody_answers(redis_server: RedisServer, tmp_path: Path) -> None:
     link = redis_server.link()
     nobody = Station(redis_server, tmp_path, link)

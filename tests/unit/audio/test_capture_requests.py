@@ -56,14 +56,18 @@ def test_an_alert_is_captured_from_ten_seconds_before_its_header() -> None:
     )
 
 
-def test_an_alert_that_several_channels_and_receivers_hear_is_captured_once() -> None:
+def test_an_alert_that_several_channels_hear_is_captured_once_of_each_receiver() -> None:
     heard = _Requests()
     heard.hear(_decoded())
     heard.hear(_decoded(), channel_id="wx2")
     heard.hear(_decoded("ZCZC-WXR-TOR-029095+0030-1661500-KOAX/NWS-"), receiver_id="other")
-    assert len(heard.pushed) == 1
+    heard.hear(_decoded(), receiver_id="other")
+    first, second = heard.commands()
+    assert (first.receiver_id, second.receiver_id) == ("rx", "other")
+    # The SDR service carries a command_id out once.
+    assert first.command_id != second.command_id
     heard.hear(_decoded("ZCZC-WXR-SVR-029095+0030-1661500-KEAX/NWS-"))
-    assert len(heard.pushed) == heard.requests.requested_count == 2
+    assert len(heard.pushed) == heard.requests.requested_count == 3
 
 
 def test_the_id_is_the_alert_s_own_so_that_other_processes_ask_for_the_same() -> None:

@@ -13,17 +13,13 @@ from app_core.base.errors import WireError
 from app_core.bridge import commands
 from app_core.bridge.commands import (
     CommandMessage,
-    CommandReader,
     CommandResultMessage,
     Refusal,
     ResultMemory,
     make_command,
-    new_command_id,
     read_command,
-    send_command,
     wait_for_result,
 )
-from tests.support.programs import eventually
 from tests.support.redis_server import RedisServer
 
 
@@ -161,36 +157,6 @@ def test_the_memory_of_results_is_bounded_in_number_and_bytes(monkeypatch: pytes
     assert len(memory) == 3
     memory.cancel("large-7")
     assert not memory.knows("large-7")
-
-
-def test_commands_are_taken_in_the_order_in_which_they_were_pushed(redis_server: RedisServer) -> None:
-    taken: list[bytes] = []
-    link = redis_server.link()
-    sent = [
-        CommandMessage(action="stop", receiver_id="x", command_id=new_command_id(), frequency_hz=n) for n in range(50)
-    ]
-    for command in sent[:25]:
-        send_command(link, command)
-    with CommandReader(redis_server.settings, taken.append):
-        for command in sent[25:]:
-            send_command(link, command)
-        eventually(lambda: len(taken) == 50, "all commands")
-    link.close()
-    assert [read_command(payload) for payload in taken] == sent
-
-
-def test_the_reader_of_commands_survives_redis_and_a_key_of_the_wrong_kind(redis_server: RedisServer) -> None:
-    taken: list[bytes] = []
-    redis_server.cli("SET", "sdr:commands", "not a list")
-    with CommandReader(redis_server.settings, taken.append):
-        eventually(lambda: int(redis_server.cli("INFO", "errorstats").count("WRONGTYPE")) > 0, "the refusal")
-        redis_server.cli("DEL", "sdr:commands")
-        redis_server.cli("LPUSH", "sdr:commands", "one")
-        eventually(lambda: taken == [b"one"], "the first")
-        redis_server.kill()
-        redis_server.start()
-        redis_server.cli("LPUSH", "sdr:commands", "two")
-        eventually(lambda: taken == [b"one", b"two"], "the second")
 
 
 def test_waiting_for_a_result_ends_when_it_comes_or_when_the_time_is_over(redis_server: RedisServer) -> None:

@@ -271,6 +271,36 @@ def test_the_same_id_is_answered_again_and_carried_out_once() -> None:
         assert station.desk.status()["repeated"] == 3
 
 
+def test_what_is_taken_is_answered_in_the_end_whatever_it_is() -> None:
+    device = _Device()
+    with _control(rx=device) as station:
+        bad = b'{"command_id":"bad"}'
+        station.desk.take(bad)
+        assert list(station.desk.answered) == [bad]
+        device.hold.clear()
+        station.push("tune", "1", frequency_hz=1e8)
+        assert device.entered.wait(20.0)
+        assert list(station.desk.answered) == [bad]
+        device.hold.set()
+        station.answers.wait("1")
+        eventually(lambda: len(station.desk.answered) == 2, "the end of the command")
+        assert orjson.loads(station.desk.answered[1])["command_id"] == "1"
+
+
+def test_a_command_of_a_process_that_died_fails_and_is_not_tried_again() -> None:
+    device = _Device()
+    with _control(rx=device) as station:
+        station.desk.take_interrupted(b'{"action":"tune","receiver_id":"rx","command_id":"1","frequency_hz":1e8}')
+        station.desk.take_interrupted(b"\xff")
+        result = station.answers.wait("1")
+        assert (result["success"], result["message"][:40]) == (False, "the SDR service ended while this was und")
+        station.push("tune", "1", frequency_hz=1e8)
+        eventually(lambda: len(station.answers.given) == 2, "the second answer")
+        assert device.frequencies == []
+        status = station.desk.status()
+        assert (status["interrupted"], status["repeated"]) == (2, 1)
+
+
 def test_an_expired_command_is_not_carried_out_also_when_it_expires_while_it_waits() -> None:
     device = _Device()
     with _control(rx=device) as station:

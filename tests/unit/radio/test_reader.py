@@ -167,7 +167,7 @@ def test_a_device_that_opens_and_fails_at_once_is_left_alone_for_longer_and_long
     receiver = ScriptedReceiver(deque([DeviceError("hung up") for _ in range(6)]))
     with Reader(receiver_settings(), receiver) as reader:
         eventually(lambda: receiver.opened == 7, "seven openings")
-        assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+        assert waits == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
         assert reader.reopen_count == 6
 
 
@@ -184,6 +184,15 @@ def test_a_wrong_setting_ends_the_reader() -> None:
     reader.start()
     eventually(lambda: not reader.is_alive, "its end")
     assert isinstance(reader.failure, ConfigError)
+
+
+def test_a_spectrum_that_cannot_be_new_ten_times_a_second_is_refused() -> None:
+    reader = Reader(receiver_settings(fft_size=65_536), ScriptedReceiver(deque([1000])))
+    reader.start()
+    eventually(lambda: not reader.is_alive, "its end")
+    assert isinstance(reader.failure, ConfigError)
+    assert "fft_size 65536 at 250000 samples a second" in reader.last_error
+    assert "the largest is 25000" in reader.last_error
 
 
 def test_another_rate_brings_another_ring() -> None:
