@@ -8,7 +8,6 @@ knows which one it is.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +15,8 @@ from pathlib import Path
 from app_core.base.errors import ConfigError
 from app_core.base.supervisor import Stage, Supervisor
 from app_core.base.watched_child import WatchedChild
-from services.runner import (
-    EXIT_CONFIG,
-    EXIT_OK,
-    begin_logs,
-    begin_metrics,
-    exit_code_of,
-    make_notifier,
-    run_until_stopped,
-    stop_on_signals,
-)
+from services.runner import EXIT_CONFIG, exit_code_of, run_program
 from services.settings import load
-
-log = logging.getLogger(__name__)
 
 ROLES = ("all", "decode")
 
@@ -36,57 +24,58 @@ DECODE_STOP_TIMEOUT_S = 15.0
 """Time in which the decode job closes its recordings. [seconds]"""
 
 
-def run_supervisor(station_path: Path | None) -> int:
-    """Keep every job running until a signal comes; one that hangs is killed and started again."""
-    loaded = load(station_path)
-    begin_logs(loaded)
-    stopping = stop_on_signals()
-    notifier = make_notifier()
-    decode = WatchedChild("decode job", _argv_of("decode", station_path))
-    supervisor = Supervisor([Stage("decode job", lambda: decode, stop_timeout_s=DECODE_STOP_TIMEOUT_S)])
+class Jobs:
+    """The jobs of the audio program as child processes, each brought back when it dies or hangs."""
 
-    def watch() -> bool:
-        if decode.exit_code == EXIT_CONFIG:
+    def __init__(self, station_path: Path | None) -> None:
+        self._decode = WatchedChild("decode job", _argv_of("decode", station_path))
+        self._supervisor = Supervisor([Stage("decode job", lambda: self._decode, stop_timeout_s=DECODE_STOP_TIMEOUT_S)])
+
+    @property
+    def hung(self) -> list[str]:
+        """Nobody: a job that hangs is killed and started again."""
+        return []
+
+    def start(self) -> None:
+        """Start them."""
+        self._supervisor.start()
+
+    def stop(self) -> None:
+        """Stop them, and remove what they reported through."""
+        self._supervisor.stop()
+        self._decode.close()
+
+    def watch(self) -> bool:
+        """Look after them once.
+
+        Raises
+        ------
+        ConfigError
+            If one refuses its settings: starting it again does not help.
+        """
+        if self._decode.exit_code == EXIT_CONFIG:
             raise ConfigError("the decode job refuses its settings; its reason stands above")
-        decode.watch()
-        supervisor.watch()
-        notifier.status(f"decode job: {decode.status or ('runs' if decode.is_alive else 'is being restarted')}")
+        self._decode.watch()
+        self._supervisor.watch()
         return True
 
-    supervisor.start()
-    try:
-        run_until_stopped(watch, stopping, notifier)
-    finally:
-        supervisor.stop()
-        decode.close()
-    return EXIT_OK
+    def summary(self) -> str:
+        """Say in one line how they are."""
+        return f"decode job: {self._decode.status or ('runs' if self._decode.is_alive else 'is being restarted')}"
+
+
+def run_supervisor(station_path: Path | None) -> int:
+    """Keep every job running until a signal comes."""
+    return run_program(load(station_path), lambda loaded: Jobs(station_path), lambda jobs: jobs.watch())
 
 
 def run_decode(station_path: Path | None) -> int:
     """Run the decode job until a signal comes."""
     from services.decode_service import build
 
-    # A thread in pure Python gives the interpreter away after 0.1 ms, not 5: the decoder's calls are short.
-    sys.setswitchinterval(1e-4)
     loaded = load(station_path)
-    begin_logs(loaded)
-    stopping = stop_on_signals()
-    notifier = make_notifier()
-    job = build(loaded)
-    metrics = begin_metrics(loaded, loaded.station.prometheus_port_audio, lambda: job.last_metrics)
-
-    def watch() -> bool:
-        notifier.status(job.summary())
-        return job.watch()
-
-    job.start()
-    try:
-        run_until_stopped(watch, stopping, notifier, lambda: job.hung)
-    finally:
-        job.stop()
-        if metrics is not None:
-            metrics.close()
-    return EXIT_OK
+    port = loaded.station.prometheus_port_audio
+    return run_program(loaded, build, lambda job: job.watch(), port, lambda job: job.last_metrics)
 
 
 def _argv_of(role: str, station_path: Path | None) -> list[str]:

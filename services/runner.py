@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from app_core.base.errors import ConfigError, HeraldError
 from app_core.base.sd_notify import Notifier, watchdog_seconds
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from services.settings import Loaded
 
 log = logging.getLogger(__name__)
+
+P = TypeVar("P", bound="Program")
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -124,6 +126,75 @@ def run_until_stopped(
             log.error("%s: no turn of the loop for too long; the watchdog is not fed", ", ".join(hanging))
         stopping.wait(WATCH_INTERVAL_S)
     notifier.stopping()
+
+
+class Program(Protocol):
+    """What a program runs: one half of the station, or one job of it."""
+
+    @property
+    def hung(self) -> list[str]:
+        """Names of the threads that hang."""
+        ...
+
+    def start(self) -> None:
+        """Start everything."""
+        ...
+
+    def stop(self) -> None:
+        """Stop everything, orderly."""
+        ...
+
+    def summary(self) -> str:
+        """Say in one line how it is."""
+        ...
+
+
+def run_program(
+    loaded: Loaded,
+    build: Callable[[Loaded], P],
+    watch: Callable[[P], bool],
+    own_port: int | None = None,
+    source: Callable[[P], Any] | None = None,
+) -> int:
+    """Build a program and run it until a signal comes, or it says that it is done.
+
+    Parameters
+    ----------
+    loaded
+        The settings.
+    build
+        Makes it of them.
+    watch
+        Looks after it once; False when it is done.
+    own_port, source
+        As `begin_metrics`: what ``[station]`` says, and what gives its metrics; None serves none.
+
+    Returns
+    -------
+    exit_code
+        0; what goes wrong is raised.
+    """
+    # A thread gets the interpreter back after 0.1 ms, not 5, while another is in pure Python: calls are short here.
+    sys.setswitchinterval(1e-4)
+    begin_logs(loaded)
+    stopping = stop_on_signals()
+    notifier = make_notifier()
+    program = build(loaded)
+    metrics = None if source is None else begin_metrics(loaded, own_port, lambda: source(program))
+
+    def look_after() -> bool:
+        goes_on = watch(program)
+        notifier.status(program.summary())
+        return goes_on
+
+    program.start()
+    try:
+        run_until_stopped(look_after, stopping, notifier, lambda: program.hung)
+    finally:
+        program.stop()
+        if metrics is not None:
+            metrics.close()
+    return EXIT_OK
 
 
 def exit_code_of(program: Callable[[], int]) -> int:

@@ -14,15 +14,7 @@ from app_core.bridge.outbox import Outbox
 from app_core.radio.capture_folder import CaptureFolder, CaptureSettings
 from app_core.radio.receiver import AnyReceiverSettings, parse_device_args
 from app_core.radio.station import RadioStation
-from services.runner import (
-    EXIT_OK,
-    begin_logs,
-    begin_metrics,
-    exit_code_of,
-    make_notifier,
-    run_until_stopped,
-    stop_on_signals,
-)
+from services.runner import exit_code_of, run_program
 from services.settings import Loaded, data_directory, load, parse_table
 
 log = logging.getLogger(__name__)
@@ -97,8 +89,10 @@ def captures_of(loaded: Loaded) -> CaptureSettings:
 def build(loaded: Loaded) -> RadioStation:
     """Join the radio half up."""
     captures = captures_of(loaded)
+    receivers = receivers_of(loaded)
+    log.info("SDR service: %d receivers, Redis at %s", len(receivers), loaded.redis.describe())
     return RadioStation(
-        receivers_of(loaded),
+        receivers,
         Outbox(loaded.redis),
         channels_hz=listened_frequencies(loaded),
         redis=loaded.redis,
@@ -108,29 +102,13 @@ def build(loaded: Loaded) -> RadioStation:
 
 def run(station_path: Path | None) -> int:
     """Run until a signal comes, or every recording that is played once has ended."""
-    # The reader gets the interpreter back after 0.1 ms, not 5, while the publisher is in pure Python.
-    sys.setswitchinterval(1e-4)
     loaded = load(station_path)
-    begin_logs(loaded)
-    stopping = stop_on_signals()
-    notifier = make_notifier()
-    station = build(loaded)
-    metrics = begin_metrics(loaded, loaded.station.prometheus_port_sdr, lambda: station.last_metrics)
-    log.info("SDR service: %d receivers, Redis at %s", len(station.chains), loaded.redis.describe())
 
-    def watch() -> bool:
+    def watch(station: RadioStation) -> bool:
         station.watch()
-        notifier.status(station.summary())
         return not station.ended
 
-    station.start()
-    try:
-        run_until_stopped(watch, stopping, notifier, lambda: station.hung)
-    finally:
-        station.stop()
-        if metrics is not None:
-            metrics.close()
-    return EXIT_OK
+    return run_program(loaded, build, watch, loaded.station.prometheus_port_sdr, lambda station: station.last_metrics)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

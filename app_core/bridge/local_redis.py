@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from app_core.base.child import Child, find_program, wait_until
 from app_core.base.errors import LinkError
 from app_core.bridge.connection import RedisLink, RedisSettings
@@ -147,7 +149,7 @@ class LocalRedis:
                 # Another server may hold the port: ours then ends, but not at once.
                 server: Any = link.client.info("server")
                 return bool(server["process_id"] == self.pid)
-            except Exception:  # noqa: BLE001 - any failure is the same news: not yet
+            except (redis.RedisError, OSError, KeyError):  # not yet, or somebody else who knows no process_id
                 return False
 
         try:
