@@ -5,12 +5,12 @@ What is shown is judged by `app_core.bridge.diagnosis`, the same judgement as th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.align import Align
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +18,9 @@ from rich.text import Text
 from app_core.bridge.connection import RedisSettings
 from app_core.bridge.diagnosis import StationHealth, Verdict, diagnose, is_stopped, total_age_s
 from services.big_text import big_lines
+
+_WIDE = 125
+"""Columns from which on there is room for more than what matters most. Laid out for 80 otherwise."""
 
 _GOOD, _FAIR, _BAD, _OFF = "bold white on green", "bold black on yellow", "bold white on red", "bold white on grey37"
 
@@ -64,9 +67,9 @@ class StationStatus:
         """Draw the station."""
         parts: list[RenderableType] = [self._headline()]
         if self._receivers():
-            parts.append(self._receiver_table())
+            parts.append(_Fitted(self._receiver_table))
         if self._channels():
-            parts.append(self._channel_table())
+            parts.append(_Fitted(self._channel_table))
         parts += [Text(note, style="yellow") for note in self._notes()]
         return Group(*parts)
 
@@ -93,22 +96,26 @@ class StationStatus:
             lines.append(Align.center(Text(f"and {len(self.verdicts) - 5} more")))
         return Panel(Group(*lines), style=_BAD)
 
-    def _receiver_table(self) -> Table:
-        table = _table("state", "receiver", "frequency", "signal", "level", "samples", "ring", "lost")
+    def _receiver_table(self, width: int) -> RenderableType:
+        wide = width >= _WIDE
+        columns = ["state", "receiver", "frequency", "signal", "samples", "ring", "lost"]
+        table = _table([*columns, "level"] if wide else columns)
         age_s = self._health.sdr.age_s if self._health.sdr is not None else 0.0
         for receiver_id, entry in self._receivers().items():
             ring = entry.get("ring_buffer") or {}
             rate_hz = _number(entry.get("effective_sample_rate")) or _number(entry.get("sample_rate"))
             sample_age_s = total_age_s(entry.get("last_sample_age_s"), age_s)
+            samples, filled = _age_text(sample_age_s), f"{_number(ring.get('fill_percentage')):.0f} %"
+            level = f"{_number(entry.get('level_dbfs')):.0f} dBFS" if entry.get("running") else ""
             table.add_row(
                 self._receiver_state(entry, sample_age_s),
                 Text(receiver_id, style="bold"),
                 f"{_number(entry.get('frequency_hz')) / 1e6:.4f} MHz" if entry.get("frequency_hz") else "closed",
-                f"{_number(entry.get('snr_db')):.0f} dB {_bar(_number(entry.get('snr_db')))}",
-                f"{_number(entry.get('level_dbfs')):.0f} dBFS" if entry.get("running") else "",
-                f"{rate_hz / 1e3:.1f} kS/s, {_age_text(sample_age_s)} old",
-                f"{_number(ring.get('fill_percentage')):.0f} %, {ring.get('overflow_count', 0)} overflows",
+                _signal(entry, wide=wide),
+                f"{rate_hz / 1e3:.1f} kS/s, {samples}" if wide else samples,
+                f"{filled}, {ring.get('overflow_count', 0)} overflows" if wide else filled,
                 str(entry.get("lost_samples", 0)),
+                *([level] if wide else []),
             )
         return table
 
@@ -123,22 +130,32 @@ class StationStatus:
             return Text("   FAULT   ", style=_BAD)
         return Text("  LOCKED   ", style=_GOOD) if entry.get("locked") else Text(" NO SIGNAL ", style=_FAIR)
 
-    def _channel_table(self) -> Table:
-        table = _table("state", "channel", "frequency", "signal", "audio", "heard", "last header")
+    def _channel_table(self, width: int) -> RenderableType:
+        wide = width >= _WIDE
+        headers = [str(entry.get("last_header") or "") for entry in self._channels().values()]
+        # A header is told whole: in the table where there is room for it, else below.
+        beside = width >= _WIDE + max(map(len, headers), default=0)
+        columns = ["state", "channel", "frequency", "signal", "audio", "heard"]
+        table = _table([*columns, "last header"] if beside else columns)
+        below: list[RenderableType] = []
         age_s = self._health.audio.age_s if self._health.audio is not None else 0.0
-        for channel_id, entry in self._channels().items():
+        for (channel_id, entry), header in zip(self._channels().items(), headers, strict=True):
+            name = str(entry.get("name") or channel_id)
             pcm_age_s = total_age_s(entry.get("last_pcm_age_s"), age_s)
             flows = pcm_age_s is not None and pcm_age_s <= self._max_age_s
+            bursts, n_headers = entry.get("bursts_heard", 0), entry.get("headers_decoded", 0)
             table.add_row(
                 Text("  HEARD    ", style=_GOOD) if flows else Text("  SILENT   ", style=_BAD),
-                Text(str(entry.get("name") or channel_id), style="bold"),
+                Text(name, style="bold"),
                 f"{_number(entry.get('frequency_hz')) / 1e6:.4f} MHz",
-                f"{_number(entry.get('snr_db')):.0f} dB {_bar(_number(entry.get('snr_db')))}",
-                f"{_age_text(pcm_age_s)} old",
-                f"{entry.get('bursts_heard', 0)} bursts, {entry.get('headers_decoded', 0)} headers",
-                str(entry.get("last_header") or ""),
+                _signal(entry, wide=wide),
+                _age_text(pcm_age_s),
+                f"{bursts} bursts, {n_headers} headers" if wide else f"{n_headers} headers",
+                *([header] if beside else []),
             )
-        return table
+            if header and not beside:
+                below.append(Text(f"{name}: {header}", style="dim"))
+        return Group(table, *below)
 
     def _notes(self) -> list[str]:
         """What is not right, but does not keep anything from flowing."""
@@ -148,17 +165,45 @@ class StationStatus:
             for fault in entry.get("faults", ())
             if fault.get("severity") == "warning"
         ]
+        inputs = self._health.audio.message.receivers if self._health.audio is not None else {}
+        notes += [
+            f"{receiver_id}: carriers are off by the same share everywhere: {entry['frequency_advice']}"
+            for receiver_id, entry in inputs.items()
+            if entry.get("frequency_advice")
+        ]
         alerts = self._health.audio.message.alerts if self._health.audio is not None else {}
         if alerts.get("last_error"):
             notes.append(f"alerts: {alerts['last_error']}")
         return notes
 
 
-def _table(*columns: str) -> Table:
-    table = Table(expand=True, box=None, header_style="dim", padding=(0, 1))
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if column == columns[-1] else None)
+class _Fitted:
+    """Drawn for the width that there is.
+
+    Parameters
+    ----------
+    draw
+        Gives what is shown in a number of columns.
+    """
+
+    def __init__(self, draw: Callable[[int], RenderableType]) -> None:
+        self._draw = draw
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._draw(options.max_width)
+
+
+def _table(columns: Sequence[str]) -> Table:
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    for number, column in enumerate(columns):
+        # The second one, a name, gives way where there is too little room.
+        table.add_column(column, no_wrap=number != 1, overflow="ellipsis")
     return table
+
+
+def _signal(entry: Mapping[str, Any], *, wide: bool) -> str:
+    snr_db = _number(entry.get("snr_db"))
+    return f"{snr_db:.0f} dB {_bar(snr_db)}" if wide else f"{snr_db:.0f} dB"
 
 
 def _number(value: object) -> float:
@@ -170,4 +215,4 @@ def _bar(snr_db: float) -> str:
 
 
 def _age_text(age_s: float | None) -> str:
-    return "never" if age_s is None else f"{age_s:.1f} s"
+    return "none yet" if age_s is None else f"{age_s:.1f} s old"

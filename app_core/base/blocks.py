@@ -50,7 +50,7 @@ class PcmBlock:
     Attributes
     ----------
     pcm
-        Shape (n,), float32, mono. [full scale = ±1]
+        Shape (n,), float32, mono; or (n, 2), left and right, on the way to listeners. [full scale = ±1]
     sample_rate_hz
         Rate of `pcm`. [samples per second]
     first_sample

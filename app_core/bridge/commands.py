@@ -1,7 +1,8 @@
-"""Commands to the SDR service: the list ``sdr:commands`` and the results ``sdr:command_result:{command_id}``.
+"""Commands to the services: the list ``sdr:commands`` and the results ``sdr:command_result:{command_id}``.
 
 A user LPUSHes; `app_core.bridge.command_list` takes from the other end. This module says what a command is, what is
-refused and in which words, and what a result is.
+refused and in which words, and what a result is. What the audio service is asked for stands beside it, in
+`app_core.bridge.audio_commands`; everything but the actions and their arguments is the same for both.
 
 Whatever is pushed gets an answer under its ``command_id``, malformed things too wherever an id can be read in them.
 """
@@ -14,9 +15,9 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import orjson
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -79,8 +80,8 @@ class CommandMessage(Message):
     ----------
     expires_at
         Not carried out after this. [UTC seconds]
-    frequency_hz
-        Of ``tune``.
+    frequency_hz, frequency_correction_ppm
+        Of ``tune``; the correction only when it shall change, too. [Hz; parts per million]
     gain_db
         Of ``gain``.
     seconds, start_timestamp, label, reason
@@ -97,6 +98,7 @@ class CommandMessage(Message):
     command_id: CommandId = Field(default_factory=lambda: new_command_id("unnamed"))
     expires_at: Seconds | None = None
     frequency_hz: FrequencyHz | None = None
+    frequency_correction_ppm: Annotated[float, Field(ge=-1000.0, le=1000.0)] | None = None
     gain_db: Annotated[float, Field(ge=-200.0, le=200.0)] | Literal["auto"] | None = None
     seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] | None = None
     start_timestamp: Seconds | None = None
@@ -116,8 +118,25 @@ class CommandMessage(Message):
         return orjson.dumps(self.model_dump(exclude_none=True, exclude_defaults=True) | {"command_id": self.command_id})
 
 
+class AnyCommand(Protocol):
+    """What the commands to both services have in common."""
+
+    @property
+    def command_id(self) -> str:
+        """Under which its result stands."""
+        ...
+
+    def to_json(self) -> bytes:
+        """Write it as UTF-8 JSON."""
+        ...
+
+
+C = TypeVar("C", bound=AnyCommand)
+M = TypeVar("M", bound=Message)
+
+
 class CommandResultMessage(Message):
-    """What became of a command: key ``sdr:command_result:{command_id}``."""
+    """What became of a command: the key of its result, such as ``sdr:command_result:{command_id}``."""
 
     command_id: CommandId
     success: bool
@@ -146,7 +165,29 @@ class Refusal:
 
 
 def read_command(payload: bytes) -> CommandMessage | Refusal:
-    """Read what stood on the list; it may be anything."""
+    """Read what stood on the list of the SDR service; it may be anything."""
+    return read_command_as(payload, make_command)
+
+
+def read_command_id(payload: bytes) -> str | None:
+    """Find the id of what stood on a list, command or not; None when none can be read in it."""
+    try:
+        document = orjson.loads(payload) if len(payload) <= MAX_COMMAND_BYTES else None
+    except orjson.JSONDecodeError:
+        document = None
+    return _id_of(document.get("command_id")) if isinstance(document, dict) else _id_in_text(payload)
+
+
+def read_command_as(payload: bytes, make: Callable[[dict[str, Any]], C]) -> C | Refusal:
+    """Read what stood on a list; it may be anything.
+
+    Parameters
+    ----------
+    payload
+        What stood there.
+    make
+        Makes a command of its fields; a `WireError` says in words what is wrong.
+    """
     if len(payload) > MAX_COMMAND_BYTES:
         return Refusal(_id_in_text(payload), f"a command of {len(payload)} bytes is longer than {MAX_COMMAND_BYTES}")
     try:
@@ -160,37 +201,50 @@ def read_command(payload: bytes) -> CommandMessage | Refusal:
         document["command_id"] = new_command_id("unnamed")
         log.info("a command without command_id is called %s", document["command_id"])
     try:
-        return make_command(document)
+        return make(document)
     except WireError as error:
         return Refusal(_id_of(document["command_id"]), str(error))
 
 
 def make_command(fields: dict[str, Any]) -> CommandMessage:
-    """Make a command of its fields.
+    """Make a command to the SDR service of its fields.
 
     Raises
     ------
     WireError
         If one is missing or wrong; the text says which, in words for the one who sent it.
     """
+    return validate_command(CommandMessage, fields, ACTIONS)
+
+
+def validate_command(kind: type[M], fields: dict[str, Any], actions: Sequence[str]) -> M:
+    """Make a command of any kind of its fields; `actions` are those that are known.
+
+    Raises
+    ------
+    WireError
+        As `make_command`.
+    """
     try:
-        return CommandMessage.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
-        raise WireError(_explain(fields, error)) from error
+        raise WireError(_explain(fields, error, actions)) from error
 
 
-def _explain(document: dict[str, Any], error: ValidationError) -> str:
+def _explain(document: dict[str, Any], error: ValidationError, actions: Sequence[str]) -> str:
     """Say in words what is wrong with a command: its first problem."""
     problem = error.errors(include_url=False, include_input=False)[0]
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "missing":
         return f"the command lacks {name}"
     if name == "action":
-        return f"unknown action {_shown(document['action'])}; known are {', '.join(ACTIONS)}"
+        return f"unknown action {_shown(document['action'])}; known are {', '.join(actions)}"
     if name == "gain_db":
         return f'gain_db must be -200 to 200 dB or "auto", not {_shown(document["gain_db"])}'
     if problem["type"] in ("int_type", "float_type"):
         return f"{name} must be a number, not {_shown(document[name])}"
+    if problem["type"] == "dict_type":
+        return f"{name} must be an object, not {_shown(document[name])}"
     if problem["type"] == "string_type":
         return f"{name} must be a string, not {_shown(document[name])}"
     text = str(problem["msg"]).removeprefix("Value error, ")
@@ -278,8 +332,8 @@ class ResultMemory:
             self.cancel(command_id)
 
 
-def send_command(link: RedisLink, command: CommandMessage) -> None:
-    """Push one command.
+def send_command(link: RedisLink, command: AnyCommand, names: keys.CommandKeys = keys.TO_SDR) -> None:
+    """Push one command onto the list of a service.
 
     Raises
     ------
@@ -287,10 +341,12 @@ def send_command(link: RedisLink, command: CommandMessage) -> None:
         If Redis did not take it.
     """
     payload = command.to_json()
-    link.call(lambda client: client.lpush(keys.COMMANDS, payload))
+    link.call(lambda client: client.lpush(names.commands, payload))
 
 
-def wait_for_result(link: RedisLink, command_id: str, timeout_s: float) -> CommandResultMessage | None:
+def wait_for_result(
+    link: RedisLink, command_id: str, timeout_s: float, names: keys.CommandKeys = keys.TO_SDR
+) -> CommandResultMessage | None:
     """Give the result of a command; None when there is none within `timeout_s`.
 
     Raises
@@ -303,7 +359,7 @@ def wait_for_result(link: RedisLink, command_id: str, timeout_s: float) -> Comma
     deadline_s = time.monotonic() + timeout_s
     pause = threading.Event()
     while True:
-        result = read_message(link, keys.command_result(command_id), CommandResultMessage)
+        result = read_message(link, names.result(command_id), CommandResultMessage)
         if result is not None and result.command_id != command_id:
             raise WireError(f"the result of {command_id} is that of {result.command_id}")
         if result is not None or time.monotonic() > deadline_s:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from redis.retry import Retry
 
 from app_core.base.errors import ConfigError, LinkError
 from app_core.base.lifecycle import Backoff
+from app_core.base.machine_memory import memory_share_bytes
 from app_core.base.telemetry import RateLimitedLog
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,14 @@ class RedisSettings(BaseModel):
 
     `url` (``redis://``, ``rediss://`` or ``unix://``), when given, wins over host, port and database. The password
     comes from a file, so that no environment, command line or compose file shows it.
+
+    Attributes
+    ----------
+    history_memory_bytes
+        What is remembered of all histories together for a Redis that comes back empty: a sixteenth of the memory that
+        this process may count on, unless it is given.
+    outbox_memory_bytes
+        What may wait in one outbox while Redis is away: an eighth of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -60,7 +70,8 @@ class RedisSettings(BaseModel):
     username: str | None = None
     password_file: Path | None = None
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 2.0
-    history_memory_bytes: Annotated[int, Field(ge=0)] = 96 * 1024 * 1024
+    history_memory_bytes: Annotated[int, Field(ge=0)] = Field(default_factory=partial(memory_share_bytes, 1 / 16))
+    outbox_memory_bytes: Annotated[int, Field(ge=1)] = Field(default_factory=partial(memory_share_bytes, 1 / 8))
 
     def describe(self) -> str:
         """Say where Redis is, without any secret."""

@@ -6,6 +6,7 @@ Numbers behind ``_TTL_S`` are how long a value lives unless it is written again,
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from app_core.base.errors import WireError
 
@@ -13,6 +14,8 @@ HEARTBEAT = "sdr:heartbeat"
 METRICS = "sdr:metrics"
 COMMANDS = "sdr:commands"
 COMMANDS_UNDER_WAY = "sdr:commands:under_way"
+AUDIO_COMMANDS = "audio:commands"
+AUDIO_COMMANDS_UNDER_WAY = "audio:commands:under_way"
 AUDIO_HEARTBEAT = "audio:heartbeat"
 AUDIO_METRICS = "audio:metrics"
 ALERTS = "eas:alerts"
@@ -25,6 +28,33 @@ COMMAND_RESULT_TTL_S = 30
 
 ALERTS_MAX_ENTRIES = 10_000
 """Length to which the stream of alerts is trimmed; the store keeps them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandKeys:
+    """Where the commands to one service stand.
+
+    Attributes
+    ----------
+    commands
+        List onto which they are pushed.
+    under_way
+        List of those that were taken and have no result yet.
+    result_prefix
+        What stands before a command's id in the key of its result.
+    """
+
+    commands: str
+    under_way: str
+    result_prefix: str
+
+    def result(self, command_id: str) -> str:
+        """Key of the result of one command."""
+        return f"{self.result_prefix}{command_id}"
+
+
+TO_SDR = CommandKeys(COMMANDS, COMMANDS_UNDER_WAY, "sdr:command_result:")
+TO_AUDIO = CommandKeys(AUDIO_COMMANDS, AUDIO_COMMANDS_UNDER_WAY, "audio:command_result:")
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 
@@ -63,8 +93,8 @@ def ring_buffer(receiver_id: str) -> str:
 
 
 def command_result(command_id: str) -> str:
-    """Key of the result of one command."""
-    return f"sdr:command_result:{command_id}"
+    """Key of the result of one command to the SDR service."""
+    return TO_SDR.result(command_id)
 
 
 def pcm(channel_id: str) -> str:

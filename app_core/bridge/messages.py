@@ -165,3 +165,4 @@ class AudioMetricsMessage(Message):
     alerts: dict[str, Any] = Field(default_factory=dict)
     redis: dict[str, Any] = Field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    commands: dict[str, Any] = Field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Metrics for Prometheus, on a port of their own, made of the very messages that go to Redis.
 
 Nothing is counted here: at every scrape the latest ``sdr:metrics`` or ``audio:metrics`` message is written in another
-form, so the two cannot disagree. Names carry base units, counters end in ``_total``; labels are ``receiver`` and
-``channel``. Ages are those of the scrape, not of the message, so that a program which hangs is seen to grow old.
+form, so the two cannot disagree. Names carry base units, counters end in ``_total``; labels are ``receiver``,
+``channel``, and what a family is counted by. Ages are those of the scrape, not of the message, so that a program which
+hangs is seen to grow old.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app_core.bridge import keys
 from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
 
 log = logging.getLogger(__name__)
@@ -38,14 +40,23 @@ _RECEIVER_GAUGES: _Table = {
     "level_dbfs": ("herald_receiver_level_dbfs", "Level of the whole band."),
     "snr_db": ("herald_receiver_snr_decibels", "Signal over noise."),
     "clipping": ("herald_receiver_clipping_ratio", "Share of samples at full scale."),
-    "ring_buffer.fill_percentage": ("herald_ring_fill_percent", "Fill of the ring buffer, 0 to 100."),
+    "ring_buffer.fill_percentage": ("herald_ring_fill_ratio", "Fill of the ring buffer, 0 to 1."),
+    "captures.open": ("herald_captures_open", "Captures under way."),
+    "captures.memory_s": ("herald_capture_memory_seconds", "How far back captures reach now."),
+    "captures.memory_limit_s": ("herald_capture_memory_limit_seconds", "How far back they can reach at this rate."),
+    "captures.memory_wanted_s": ("herald_capture_memory_wanted_seconds", "How far back they shall reach."),
+    "captures.memory_bytes": ("herald_capture_memory_bytes", "What is kept in memory for them."),
 }
 _RECEIVER_COUNTERS: _Table = {
     "lost_samples": ("herald_receiver_lost_samples", "Samples lost before Redis."),
+    "gap_count": ("herald_receiver_gaps", "Places at which samples were lost before Redis."),
+    "overflow_count": ("herald_receiver_device_overflows", "Overflows that the device reported."),
     "timeout_count": ("herald_receiver_read_timeouts", "Reads that gave nothing in time."),
     "reopen_count": ("herald_receiver_reopens", "Times at which the device was opened again."),
     "messages_published": ("herald_receiver_messages", "Samples messages handed to the outbox."),
     "ring_buffer.overflow_count": ("herald_ring_overflows", "Times at which the ring was full."),
+    "captures.written_count": ("herald_captures_written", "Captures that were written."),
+    "captures.failed_count": ("herald_captures_failed", "Captures that were not."),
 }
 _RECEIVER_AGES: _Table = {
     "last_sample_age_s": ("herald_receiver_last_sample_age_seconds", "Age of the last sample."),
@@ -71,6 +82,7 @@ _CHANNEL_GAUGES: _Table = {
     "level_dbfs": ("herald_channel_level_dbfs", "Level in the channel."),
     "snr_db": ("herald_channel_snr_decibels", "Signal over noise in the channel."),
     "frequency_error_hz": ("herald_channel_frequency_error_hertz", "How far the carrier is off."),
+    "frequency_error_ppm": ("herald_channel_frequency_error_ppm", "The same in millionths of the carrier."),
     "deviation_hz": ("herald_channel_deviation_hertz", "Deviation of the carrier."),
 }
 _CHANNEL_COUNTERS: _Table = {
@@ -85,13 +97,32 @@ _OUTBOX_GAUGES: _Table = {
     "connected": ("herald_outbox_connected", "1 while Redis is reached."),
     "depth": ("herald_outbox_frames", "Frames that wait for Redis."),
     "waiting_bytes": ("herald_outbox_bytes", "Their size."),
+    "limit_bytes": ("herald_outbox_limit_bytes", "Size from which on the oldest are dropped."),
+    "holds_s": ("herald_outbox_hold_seconds", "Time without Redis that it outlasts at the present rate."),
+    "dropping": ("herald_outbox_dropping", "1 while frames are dropped, and for 10 s after."),
 }
 _OUTBOX_COUNTERS: _Table = {
     "sent_count": ("herald_outbox_sent", "Frames sent."),
-    "dropped_count": ("herald_outbox_dropped", "Frames dropped because they waited too long."),
+    "dropped_count": ("herald_outbox_dropped", "Frames dropped because they waited too long, or were too many."),
+    "dropped_bytes": ("herald_outbox_dropped_bytes", "Their size."),
     "refused_count": ("herald_outbox_refused", "Frames that Redis refused."),
 }
 _OUTBOX_AGES: _Table = {"oldest_age_s": ("herald_outbox_oldest_age_seconds", "Age of the oldest frame that waits.")}
+_HISTORY_GAUGES: _Table = {
+    "wanted_s": ("herald_history_wanted_seconds", "How far back a receiver's history in Redis shall reach."),
+    "held_s": ("herald_history_held_seconds", "How far back it reaches."),
+    "short": ("herald_history_short", "1 while Redis has no room for all of it."),
+    "entries": ("herald_history_entries", "Messages in it."),
+    "bytes": ("herald_history_bytes", "Their size."),
+    "limit_bytes": ("herald_history_limit_bytes", "What it may take in Redis."),
+    "memory_s": ("herald_history_memory_seconds", "How far back is remembered for a Redis that comes back empty."),
+    "memory_short": ("herald_history_memory_short", "1 while there is no room to remember all of it."),
+    "memory_bytes": ("herald_history_memory_bytes", "What is remembered."),
+}
+_HISTORY_COUNTERS: _Table = {
+    "refused_count": ("herald_history_refused", "Messages missing in it since Redis had no memory."),
+    "rewritten_count": ("herald_history_rewritten", "Messages written again since Redis had lost them."),
+}
 _ALERT_GAUGES: _Table = {
     "open_messages": ("herald_alerts_open", "Messages on the air now."),
     "spool_backlog": ("herald_alerts_spool_backlog", "Alerts that wait for the database."),
@@ -103,6 +134,9 @@ _ALERT_COUNTERS: _Table = {
     "publish_failures": ("herald_alerts_publish_failures", "Writes to eas:alerts that failed."),
     "spool_write_errors": ("herald_alerts_spool_write_errors", "Writes to the spool that failed."),
 }
+
+_SCALES = {"ring_buffer.fill_percentage": 0.01}
+"""Factors from a status field to the base unit."""
 
 
 class StatusCollector(Collector):
@@ -129,7 +163,8 @@ class StatusCollector(Collector):
         receivers = message.receivers
         if isinstance(message, SdrMetricsMessage):
             found += _families("receiver", receivers, _RECEIVER_GAUGES, _RECEIVER_COUNTERS, _RECEIVER_AGES, age_s)
-            found += [_states(receivers), _faults(receivers)]
+            found += [_states(receivers), _faults(receivers), _stream_errors(receivers)]
+            found += _families("receiver", _histories(message.redis), _HISTORY_GAUGES, _HISTORY_COUNTERS, {}, age_s)
             queues: Mapping[str, Mapping[str, Any]] = {"out": message.redis}
         else:
             found += _families("receiver", receivers, _INPUT_GAUGES, _INPUT_COUNTERS, _INPUT_AGES, age_s)
@@ -137,6 +172,7 @@ class StatusCollector(Collector):
             found += _families("", {"": message.alerts}, _ALERT_GAUGES, _ALERT_COUNTERS, {}, age_s)
             queues = message.redis
         found += _families("queue", queues, _OUTBOX_GAUGES, _OUTBOX_COUNTERS, _OUTBOX_AGES, age_s)
+        found += _commands(message.commands)
         restarts = CounterMetricFamily("herald_worker_restarts", "Restarts of a thread.", labels=["worker"])
         for name, worker in message.workers.items():
             restarts.add_metric([name], float(worker.get("restarts", 0)))
@@ -196,7 +232,7 @@ def _families(
             for owner, table in tables.items():
                 value = _number(table, path)
                 if value is not None:
-                    family.add_metric([owner] if label else [], value + added)
+                    family.add_metric([owner] if label else [], value * _SCALES.get(path, 1.0) + added)
             if family.samples:
                 found.append(family)
     return found
@@ -219,6 +255,40 @@ def _faults(receivers: Mapping[str, Mapping[str, Any]]) -> Metric:
         for fault in entry.get("faults", ()):
             family.add_metric([receiver_id, fault["name"], fault["severity"]], 1.0)
     return family
+
+
+def _stream_errors(receivers: Mapping[str, Mapping[str, Any]]) -> Metric:
+    family = CounterMetricFamily(
+        "herald_receiver_stream_errors",
+        "Reads that gave one of the driver's error codes.",
+        labels=["receiver", "error"],
+    )
+    for receiver_id, entry in receivers.items():
+        errors = entry.get("stream_errors")
+        for name, count in errors.items() if isinstance(errors, Mapping) else ():
+            family.add_metric([receiver_id, str(name)], float(count))
+    return family
+
+
+def _histories(redis: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Give the tables of the histories by receiver."""
+    prefix = keys.history("")
+    return {str(key).removeprefix(prefix): table for key, table in (redis.get("histories") or {}).items()}
+
+
+def _commands(counts: Mapping[str, Any]) -> list[Metric]:
+    """Write the counts of commands by outcome, and how many wait: of each receiver, or of the program."""
+    done = CounterMetricFamily(
+        "herald_commands", "Commands that were taken, by what became of them.", labels=["outcome"]
+    )
+    waiting = GaugeMetricFamily("herald_commands_waiting", "Commands that wait.", labels=["receiver"])
+    for name, count in counts.items():
+        if name == "waiting":
+            for receiver_id, depth in (count if isinstance(count, Mapping) else {"": count}).items():
+                waiting.add_metric([receiver_id], float(depth))
+        elif isinstance(count, int) and not isinstance(count, bool):
+            done.add_metric([name], float(count))
+    return [done, waiting]
 
 
 def _number(table: Mapping[str, Any], path: str) -> float | None:

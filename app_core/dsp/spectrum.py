@@ -75,6 +75,10 @@ class SpectrumEstimator:
         self._carried = self._n_waiting = 0
         self._power[:] = 0.0
 
+    def cut(self) -> None:
+        """Forget the part of a frame that waits, and keep the average: samples were lost here."""
+        self._carried = 0
+
     def push(self, iq: NDArray[np.complex64]) -> int:
         """Add samples to the average.
 

@@ -27,7 +27,7 @@ from app_core.bridge.messages import plain_number
 from app_core.radio.capture import CaptureResult, CaptureWriter
 from app_core.radio.publisher import Publisher
 from app_core.radio.reader import Reader, ReaderState
-from app_core.radio.receiver import AnyReceiverSettings, GainControl, Receiver
+from app_core.radio.receiver import AnyReceiverSettings, FrequencyCorrection, GainControl, Receiver
 
 log = logging.getLogger(__name__)
 _limited_log = RateLimitedLog(log)
@@ -172,25 +172,45 @@ class ReceiverCommands(Worker):
         self._refuse_ended()
         if self._chain.reader.state == "stopped":
             return Outcome("succeeded", f"Receiver {self._id} is already stopped")
-        self._close(stopping)
+        try:
+            self._close(stopping)
+        except DeviceError as error:
+            raise DeviceError(f"{error}; it stays to be stopped, and will be when it answers") from error
         return Outcome("succeeded", f"Receiver {self._id} stopped")
 
     def _restart(self, stopping: threading.Event) -> Outcome:
         self._refuse_ended()
-        self._close(stopping)
+        try:
+            self._close(stopping)
+        finally:
+            # Whatever hangs: what was to run again shall run when it comes back.
+            self._chain.reader.resume()
         self._open(stopping)
         return Outcome("succeeded", f"Receiver {self._id} restarted")
 
     def _tune(self, command: CommandMessage) -> Outcome:
+        words, result = "", {}
+        if command.frequency_correction_ppm is not None:
+            # Before the tuning, which marks where in the stream the other samples begin.
+            correct = partial(self._correct, command.frequency_correction_ppm)
+            taken_ppm = self._answer_of(self._chain.reader.request(correct))
+            words, result = f", corrected by {taken_ppm:g} ppm", {"frequency_correction_ppm": plain_number(taken_ppm)}
         tuning = self._answer_of(self._chain.reader.retune(float(command.frequency_hz or 0.0)))
         return Outcome(
             "succeeded",
-            f"Receiver {self._id} tuned to {tuning.center_frequency_hz / 1e6:.6g} MHz",
+            f"Receiver {self._id} tuned to {tuning.center_frequency_hz / 1e6:.6g} MHz{words}",
             {
                 "frequency_hz": plain_number(tuning.center_frequency_hz),
                 "sample_rate": plain_number(tuning.sample_rate_hz),
+                **result,
             },
         )
+
+    def _correct(self, correction_ppm: float, receiver: Receiver) -> float:
+        if not isinstance(receiver, FrequencyCorrection):
+            driver = self._chain.settings.driver
+            raise ConfigError(f"receiver {self._id} (driver {driver}) has no frequency_correction_ppm to set")
+        return receiver.set_frequency_correction(correction_ppm)
 
     def _set_gain(self, command: CommandMessage) -> Outcome:
         gain_db = command.gain_db if command.gain_db is not None else "auto"
@@ -217,7 +237,7 @@ class ReceiverCommands(Worker):
             else:
                 words = f"captured {outcome.seconds:.1f} s of receiver {self._id}"
                 if outcome.missing_s:
-                    words += f"; {outcome.missing_s:.1f} s of what was asked for were not to be had"
+                    words += f"; {outcome.missing_s:.3g} s of what was asked for were not to be had"
                 self._finish(command, Outcome("succeeded", words, outcome.to_dict()))
 
         if not captures.begin(command, done, is_live=self._chain.reader.state == "running"):

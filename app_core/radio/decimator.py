@@ -8,6 +8,7 @@ another; each run is filtered as if zeros had come before and behind it.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -15,17 +16,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.blocks import IqBlock
+from app_core.base.errors import ConfigError
 from app_core.dsp.channelizer import MAX_BANDWIDTH_SHARE, Channelizer, ChannelSpec
 from app_core.dsp.frame_plan import exact_rate
 
 log = logging.getLogger(__name__)
+
+MAX_DECIMATION = 4096
+"""Largest decimation to a slice: its filter has some 54 taps for each step of it, and memory grows with the filter."""
+
+
+def lowest_publish_rate_hz(sample_rate_hz: float) -> float:
+    """Give the lowest rate of a slice of a capture of `sample_rate_hz`. [samples per second]"""
+    return math.ceil(sample_rate_hz / MAX_DECIMATION)
 
 
 class Decimator:
     """Cut one slice out of a capture, as a stream.
 
     What is not within `MAX_BANDWIDTH_SHARE` of the published rate is attenuated on its way to half of it; from there on
-    nothing comes through that is less than `channelizer.ATTENUATION_DB` down, so nothing folds into the slice.
+    nothing comes through that is less than `channel_stack.ATTENUATION_DB` down, so nothing folds into the slice.
 
     Parameters
     ----------
@@ -61,6 +71,11 @@ class Decimator:
         -------
         messages
             Blocks of the slice that are full, or that end a run.
+
+        Raises
+        ------
+        ConfigError
+            If the slice's rate is below `lowest_publish_rate_hz` of this capture.
         """
         messages: list[IqBlock] = []
         run = self._run
@@ -90,6 +105,7 @@ class Decimator:
         if rate <= self._publish_rate:
             self._channelizer, self._ratio = None, Fraction(1)
         else:
+            _check_rate(float(self._publish_rate), block.sample_rate_hz)
             self._ratio = self._publish_rate / rate
             bandwidth_hz = MAX_BANDWIDTH_SHARE * float(self._publish_rate)
             if self._wanted_center_hz is not None:
@@ -131,3 +147,12 @@ class Decimator:
         self._n_out += self._filled
         self._filled = 0
         return message
+
+
+def _check_rate(publish_rate_hz: float, sample_rate_hz: float) -> None:
+    lowest_hz = lowest_publish_rate_hz(sample_rate_hz)
+    if publish_rate_hz < lowest_hz:
+        raise ConfigError(
+            f"publish_sample_rate_hz = {publish_rate_hz:.10g} is too low for a capture of {sample_rate_hz:.10g} S/s: "
+            f"the lowest is {lowest_hz:.10g}"
+        )

@@ -43,6 +43,9 @@ FULL_PERCENT = 80.0
 PUBLISH_LATE_S = 5.0
 """Age of the last published message, while samples come, from which on the publisher is said to be stuck. [seconds]"""
 
+SPECTRUM_LATE_S = 2.0
+"""Age of the last spectrum, while samples come, from which on what is read off it is no longer true. [seconds]"""
+
 Severity = Literal["error", "warning"]
 
 
@@ -254,6 +257,12 @@ class ReceiverState:
         Age of the last samples message; None when there was none. [seconds]
     reader_hung, publisher_hung
         Whether the thread lives without turning its loop.
+    dropping, history_short
+        What is dropped on the way to Redis, and how short the history there is, in words; empty when neither is so.
+    gap_s
+        For how long the device has been losing samples at every look; 0 when it is not. [seconds]
+    spectrum_age_s
+        Age of the last spectrum since the device was opened; None while none is due yet. [seconds]
     has_signal, snr_db, clipping, level_dbfs
         Whether a signal stands above the threshold, its ratio to the noise, clipping and level.
     is_idle
@@ -274,6 +283,10 @@ class ReceiverState:
     clipping: float
     level_dbfs: float
     is_idle: bool = False
+    dropping: str = ""
+    history_short: str = ""
+    gap_s: float = 0.0
+    spectrum_age_s: float | None = None
 
 
 def find_faults(state: ReceiverState) -> list[Fault]:
@@ -284,10 +297,10 @@ def find_faults(state: ReceiverState) -> list[Fault]:
         found.append(Fault(name, stage, severity, text))
 
     fresh = is_fresh(state.age_s)
-    if state.is_idle:
-        return found
     if state.reader_hung:
         add("reader_hung", "reader", "error", "the reader's thread hangs in the device; restart the SDR service")
+    if state.is_idle:
+        return found
     if not fresh:
         since = "no samples yet" if state.age_s is None else f"no samples for {state.age_s:.1f} s"
         add("no_samples", "receiver", "error", f"{since}: {state.error or 'the device is open, but silent'}")
@@ -296,6 +309,10 @@ def find_faults(state: ReceiverState) -> list[Fault]:
         text = f"{state.effective_rate_hz:.0f} samples a second come instead of {nominal_hz:.0f}"
         cause = "the link or the host loses samples" if state.rate_error < 0 else "the device runs at another rate"
         add("sample_rate_off", "receiver", "error", f"{text} ({100.0 * state.rate_error:+.2f} %): {cause}")
+    if fresh and state.gap_s:
+        gap_severity: Severity = "error" if state.gap_s >= OVERFLOW_S else "warning"
+        text = "the device loses samples: lower sample_rate_hz, or look at the USB port, its cable and the host's load"
+        add("device_overflow", "receiver", gap_severity, text)
     if state.publisher_hung:
         add("publisher_hung", "publisher", "error", "the publisher's thread hangs; restart the SDR service")
     elif fresh and state.published_age_s is not None and state.published_age_s > PUBLISH_LATE_S:
@@ -305,9 +322,17 @@ def find_faults(state: ReceiverState) -> list[Fault]:
         add("ring_overflow", "ring", severity, "Ring buffer overflow: the publisher is too slow, samples are dropped")
     elif state.fill_percent > FULL_PERCENT:
         add("ring_nearly_full", "ring", "warning", f"fill_percentage is {state.fill_percent:.0f}")
-    advice = gain_advice(state.clipping, state.level_dbfs) if fresh else ""
+    # Warnings: what waits may still go out, and a restart would lose it.
+    if state.dropping:
+        add("redis_dropping", "redis", "warning", state.dropping)
+    if state.history_short:
+        add("history_short", "redis", "warning", state.history_short)
+    seen = fresh and (state.spectrum_age_s is None or state.spectrum_age_s <= SPECTRUM_LATE_S)
+    if fresh and not seen:
+        add("spectrum_late", "publisher", "error", f"samples come, but no spectrum for {state.spectrum_age_s:.1f} s")
+    advice = gain_advice(state.clipping, state.level_dbfs) if seen else ""
     if advice:
         add("clipping" if state.clipping > CLIPPING_LIMIT else "level_low", "signal", "warning", advice)
-    if fresh and not state.has_signal:
+    if seen and not state.has_signal:
         add("not_locked", "signal", "warning", f"no signal: the strongest is {state.snr_db:.1f} dB over the noise")
     return found

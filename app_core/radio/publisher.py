@@ -83,6 +83,8 @@ class Publisher(Worker):
         self._samples_in_row = 0
         self._row_power = 0.0
         self._row_clipped = 0.0
+        self._row_began_s = 0.0
+        self._row_has_gap = False
         self._ring: RingBuffer | None = None
         self._last_anchor: Anchor | None = None
         self.level_dbfs = FLOOR_DBFS
@@ -152,6 +154,9 @@ class Publisher(Worker):
         wanted = self._settings.samples_per_message
         ended = self._reader.ended  # before the view: then the view holds the recording's very last samples
         waiting = ring.read_view(wanted)
+        if ring.anchor_at_read() is not anchor:
+            # A new run began right here, between the two looks: what the view holds is of that one.
+            return 0.0
         self._look_at(waiting, anchor)
         if len(waiting) == wanted or (len(waiting) and (ended or ring.run_is_closed(len(waiting)))):
             self._publish_samples(ring, anchor, waiting)
@@ -162,10 +167,16 @@ class Publisher(Worker):
 
     def _begin_run(self, anchor: Anchor) -> None:
         """Forget what must not be averaged across a loss of samples or a change of tuning."""
-        if self._last_anchor is None or self._last_anchor.config_epoch != anchor.config_epoch:
-            self._lock.reset()
-        self._last_anchor = anchor
+        last, self._last_anchor = self._last_anchor, anchor
+        if last is not None and last.config_epoch == anchor.config_epoch:
+            # The row goes on behind a loss; a frame of the transform does not.
+            self._row_has_gap = True
+            self._spectrum.cut()
+            return
+        self._lock.reset()
         self._row_samples = max(1, int(anchor.sample_rate_hz / self._settings.spectrum_rows_per_second))
+        self._row_began_s = time.monotonic()
+        self._row_has_gap = False
         self._samples_in_row = 0
         self._row_power = self._row_clipped = 0.0
         self._spectrum.reset()
@@ -179,12 +190,18 @@ class Publisher(Worker):
             self._samples_in_row += len(piece)
             self._row_power += mean_power(piece) * len(piece)
             self._row_clipped += clipping_share(piece) * len(piece)
-            if self._samples_in_row >= self._row_samples:
+            if self._samples_in_row >= self._row_samples or (self._row_has_gap and self._row_is_due()):
                 self.level_dbfs = power_dbfs(self._row_power / self._samples_in_row)
                 self.clipping = self._row_clipped / self._samples_in_row
                 self._row_power = self._row_clipped = 0.0
                 self._samples_in_row = 0
+                self._row_began_s = time.monotonic()
+                self._row_has_gap = False
                 self._publish_spectrum(anchor)
+
+    def _row_is_due(self) -> bool:
+        """Whether a row that has lost samples has waited for its time: it is published with fewer."""
+        return time.monotonic() - self._row_began_s >= 1.0 / self._settings.spectrum_rows_per_second
 
     def _publish_spectrum(self, anchor: Anchor) -> None:
         power_dbfs = self._spectrum.read()

@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 from app_core.base.errors import ConfigError, DeviceError, HeraldError
 from app_core.base.lifecycle import Backoff, Worker
 from app_core.base.telemetry import RateLimitedLog
-from app_core.radio.receiver import Reading, Receiver, ReceiverSettings, Tunable, Tuning, check_fft_size, read_size
+from app_core.radio.receiver import (
+    CountsErrors,
+    KeepsTuning,
+    Reading,
+    Receiver,
+    ReceiverSettings,
+    Tunable,
+    Tuning,
+    check_fft_size,
+    read_size,
+)
 from app_core.radio.ring_buffer import RingBuffer
 
 log = logging.getLogger(__name__)
@@ -95,6 +105,10 @@ class Reader(Worker):
     progress
         Epoch, samples that the device gave in it, and when the last of them came, written as one.
         [monotonic seconds]
+    lost_samples, gap_count
+        Samples that are missing since the beginning, and in how many places.
+    flowing_since_s
+        When the first sample since the device was opened came; None before. [monotonic seconds]
     """
 
     def __init__(self, settings: ReceiverSettings, receiver: Receiver) -> None:
@@ -106,6 +120,8 @@ class Reader(Worker):
         self.tuning: Tuning | None = None
         self.ended = False
         self.lost_samples = 0
+        self.gap_count = 0
+        self.flowing_since_s: float | None = None
         self.timeout_count = 0
         self.reopen_count = 0
         self.failed_opens = 0
@@ -114,6 +130,8 @@ class Reader(Worker):
         self.progress: tuple[int, int, float] = (0, 0, 0.0)
         self._next_sample = 0
         self._epoch = 0
+        self._accounted_s = 0.0
+        self._has_run = False
         self._wanted = True
         self._was_suspended = False
         self._requests: deque[tuple[Callable[[Receiver], Any], Future[Any]]] = deque()
@@ -131,6 +149,26 @@ class Reader(Worker):
     def waits(self) -> bool:
         """As `Receiver.waits`."""
         return self._receiver.waits
+
+    @property
+    def stream_errors(self) -> dict[str, int]:
+        """What the device has said of its stream since the beginning, by SoapySDR's names; empty where it says none."""
+        return self._receiver.counts.copy() if isinstance(self._receiver, CountsErrors) else {}
+
+    def inherit(self, dead: Reader) -> None:
+        """Go on where a reader that has died ended: its counts, and the numbers of its samples."""
+        left = 0 if dead.ring is None else dead.ring.readable
+        self.lost_samples = dead.lost_samples + left
+        self.gap_count = dead.gap_count
+        self.timeout_count = dead.timeout_count
+        self.reopen_count = dead.reopen_count + 1
+        self.last_sample_s = dead.last_sample_s
+        self._accounted_s = dead._accounted_s
+        self._next_sample = dead._next_sample
+        self._epoch = dead._epoch
+        # The dead one's receiver may be what is broken: what was asked of it is kept, not it.
+        if isinstance(self._receiver, KeepsTuning):
+            self._receiver.tune_as(dead._receiver)
 
     @property
     def is_wanted(self) -> bool:
@@ -183,19 +221,19 @@ class Reader(Worker):
                     tuning.sample_rate_hz,
                     tuning.center_frequency_hz / 1e6,
                 )
-                self.failed_opens = 0
                 self._capture(tuning, stopping)
             except DeviceError as error:
-                if str(error) != self.last_error:
-                    log.warning("receiver %s: %s", self._settings.id, error)
-                self.last_error = str(error)
-                self.failed_opens += 1
+                self._note_failure(error)
             except ConfigError as error:
-                self.last_error = str(error)
-                raise
+                if not self._has_run:
+                    self.last_error = str(error)
+                    raise
+                # These settings were right once: it is the device that is not itself.
+                self._note_failure(error)
             finally:
                 self._receiver.close()
                 self.tuning = None
+                self.flowing_since_s = None
                 self._refuse_requests()
             if time.monotonic() - opened_s > STEADY_AFTER_S:
                 backoff.reset()
@@ -207,6 +245,12 @@ class Reader(Worker):
                         break
         # A recording that has come to its end is no failure: the thread stays, so that nobody restarts it.
         stopping.wait()
+
+    def _note_failure(self, error: HeraldError) -> None:
+        if str(error) != self.last_error:
+            log.warning("receiver %s: %s", self._settings.id, error)
+        self.last_error = str(error)
+        self.failed_opens += 1
 
     def _begin(self, tuning: Tuning) -> None:
         """Prepare the ring, and say in it that a new run of samples begins."""
@@ -220,14 +264,18 @@ class Reader(Worker):
             )
             self.clock = CaptureClock(tuning.sample_rate_hz)
         if self.last_sample_s is not None:
-            away = int((time.monotonic() - self.last_sample_s) * tuning.sample_rate_hz)
+            # What passed before an opening that gave no sample was counted then.
+            now_s = time.monotonic()
+            away = int((now_s - max(self.last_sample_s, self._accounted_s)) * tuning.sample_rate_hz)
+            self._accounted_s = now_s
             self._next_sample += away
-            self.lost_samples += 0 if self._was_suspended else away
+            if not self._was_suspended:
+                self.lost_samples += away
+                self.gap_count += 1
         self._was_suspended = False
         # The clock may have been set back meanwhile; an epoch only grows.
         self._mark(self.ring, tuning, max(time.time_ns(), self._epoch + 1))
         self.tuning = tuning
-        self.last_error = ""
 
     def _stay_closed(self, stopping: threading.Event) -> None:
         log.info("receiver %s is stopped", self._settings.id)
@@ -304,12 +352,20 @@ class Reader(Worker):
 
     def _take(self, ring: RingBuffer, tuning: Tuning, reading: Reading, spare: NDArray[np.complex64] | None) -> None:
         if reading.lost_samples:
+            identifier = self._settings.id
+            _limited_log.warning(identifier, "receiver %s lost %d samples", identifier, reading.lost_samples)
             self.lost_samples += reading.lost_samples
+            self.gap_count += 1
             self._next_sample += reading.lost_samples
             self._mark(ring, tuning, self._epoch)
         if reading.n_samples == 0:
             self.timeout_count += 1
             return
+        if self.flowing_since_s is None:
+            self.flowing_since_s = time.monotonic()
+            self._has_run = True
+            self.failed_opens = 0
+            self.last_error = ""
         self.clock.note(self._next_sample, reading.timestamp)
         self.last_sample_s = time.monotonic()
         self.progress = (self._epoch, self.progress[1] + reading.n_samples, self.last_sample_s)
@@ -322,4 +378,5 @@ class Reader(Worker):
             identifier = self._settings.id
             _limited_log.warning(identifier, "Ring buffer overflow on %s: %d samples dropped", identifier, dropped)
             self.lost_samples += dropped
+            self.gap_count += 1
             self._mark(ring, tuning, self._epoch)

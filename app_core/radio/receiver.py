@@ -6,7 +6,9 @@ lost.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self, runtime_checkable
 
@@ -16,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from app_core.base.errors import ConfigError, WireError
 from app_core.base.iq_file import IqFormat
+from app_core.base.machine_memory import memory_share_bytes
 from app_core.bridge.keys import check_identifier
 
 
@@ -52,7 +55,8 @@ class ReceiverSettings(BaseModel):
     history_seconds: Annotated[float, Field(ge=0.0, le=600.0)] = 30.0
     encode_share_max: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
     capture_memory_s: Annotated[float, Field(ge=0.0, le=600.0)] = 30.0
-    capture_memory_max_bytes: Annotated[int, Field(ge=0)] = 128 * 1024 * 1024
+    # An eighth of the memory that this process may count on.
+    capture_memory_max_bytes: Annotated[int, Field(ge=0)] = Field(default_factory=partial(memory_share_bytes, 1 / 8))
 
     @model_validator(mode="after")
     def _check_ring(self) -> Self:
@@ -253,6 +257,48 @@ class GainControl(Protocol):
         ------
         ConfigError
             If the device has no such gain.
+        DeviceError
+            If the device failed.
+        """
+        ...
+
+
+@runtime_checkable
+class CountsErrors(Protocol):
+    """A receiver that counts what the device says of its stream.
+
+    Attributes
+    ----------
+    counts
+        Times that each was said, by SoapySDR's names.
+    """
+
+    counts: Counter[str]
+
+
+@runtime_checkable
+class KeepsTuning(Protocol):
+    """A receiver that can take over what was asked of another one by command, before it is opened."""
+
+    def tune_as(self, other: Receiver) -> None:
+        """Take over frequency, gain and correction, and which device it is; from another kind of receiver nothing."""
+        ...
+
+
+@runtime_checkable
+class FrequencyCorrection(Protocol):
+    """A receiver whose crystal's error can be corrected while it is open."""
+
+    def set_frequency_correction(self, correction_ppm: float) -> float:
+        """Change the correction and give the one that was taken; called by the thread that reads, between two reads.
+
+        A greater one brings carriers to a higher frequency. What it does to the tuning holds from the next one on.
+        [parts per million]
+
+        Raises
+        ------
+        ConfigError
+            If the device has no such correction.
         DeviceError
             If the device failed.
         """

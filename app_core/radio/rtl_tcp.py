@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from app_core.base.errors import ConfigError, DeviceError
 from app_core.base.iq_file import convert_cu8
-from app_core.radio.receiver import Reading, RtlTcpSettings, Tuning, read_size
+from app_core.radio.receiver import Reading, Receiver, RtlTcpSettings, Tuning, read_size
 
 SILENT_AFTER_S = 2.0
 """A connected server that sends nothing this long has hung. [seconds]"""
@@ -57,6 +57,7 @@ class RtlTcpReceiver:
         # Kept over a reopening, so that a server that comes back is tuned as it was.
         self._center_frequency_hz = settings.center_frequency_hz
         self._gain_db = settings.gain_db
+        self._correction_ppm = settings.frequency_correction_ppm
 
     def open(self) -> Tuning:
         """Connect and tune.
@@ -75,7 +76,7 @@ class RtlTcpReceiver:
             if _GREETING.unpack(greeting)[0] != b"RTL0":
                 raise DeviceError(f"{where} does not speak rtl_tcp; is another program on that port?")
             self._command(_SET_SAMPLE_RATE, settings.sample_rate_hz)
-            self._command(_SET_PPM, settings.frequency_correction_ppm & 0xFFFFFFFF)
+            self._command(_SET_PPM, self._correction_ppm & 0xFFFFFFFF)
             self._command(_SET_FREQUENCY, self._center_frequency_hz)
             self._send_gain()
             self._socket.setblocking(False)
@@ -170,6 +171,32 @@ class RtlTcpReceiver:
             self._send_gain()
         except OSError as error:
             raise DeviceError(f"the connection to rtl_tcp failed: {error}") from error
+
+    def tune_as(self, other: Receiver) -> None:
+        """Take over what was asked of another one by command."""
+        if isinstance(other, RtlTcpReceiver):
+            self._center_frequency_hz = other._center_frequency_hz
+            self._gain_db = other._gain_db
+            self._correction_ppm = other._correction_ppm
+
+    def set_frequency_correction(self, correction_ppm: float) -> float:
+        """Set the correction of the dongle's crystal, of which the protocol takes whole numbers.
+
+        Raises
+        ------
+        ConfigError
+            If it is beyond 1000 ppm.
+        DeviceError
+            If the connection failed.
+        """
+        if not -1000.0 <= correction_ppm <= 1000.0:
+            raise ConfigError(f"rtl_tcp takes a correction of -1000 to 1000 ppm, not {correction_ppm:g}")
+        self._correction_ppm = round(correction_ppm)
+        try:
+            self._command(_SET_PPM, self._correction_ppm & 0xFFFFFFFF)
+        except OSError as error:
+            raise DeviceError(f"the connection to rtl_tcp failed: {error}") from error
+        return float(self._correction_ppm)
 
     def close(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ import atexit
 import enum
 import importlib
 import logging
+import threading
 from typing import Any
 
 from app_core.base.errors import ConfigError, DeviceError
@@ -18,6 +19,10 @@ from app_core.radio.soapy_limits import BufferArgument, DeviceLimits, Span
 
 log = logging.getLogger(__name__)
 _driver_log = logging.getLogger("SoapySDR")
+
+_log_lock = threading.Lock()
+_log_handlers: list[object] = []
+"""Keeps the handler alive whatever the binding does with its own reference: its end puts the default back."""
 
 RX = 1
 HAS_TIME = 4
@@ -81,11 +86,24 @@ def load_binding(driver: str = "") -> Any:
             f"SoapySDR's Python binding cannot be imported ({error}); type: apt-get install python3-soapysdr "
             f"{_package(driver)}"
         ) from error
-    if binding._SoapySDR_globalLogHandlers[0] is None:
-        binding.registerLogHandler(_take_log)
-        # A driver's thread must not call into an interpreter that is gone.
-        atexit.register(binding.registerLogHandler, None)
+    _take_over_log(binding)
     return binding
+
+
+def _take_over_log(binding: Any) -> None:
+    """Have SoapySDR's log go into ours, once: a second handler would put the default back as the first one is freed."""
+    with _log_lock:
+        if binding._SoapySDR_globalLogHandlers[0] is None:
+            binding.registerLogHandler(_take_log)
+            _log_handlers.append(binding._SoapySDR_globalLogHandlers[0])
+            atexit.register(_leave_log, binding)
+
+
+def _leave_log(binding: Any) -> None:
+    """Put the default back: a driver's thread must not call into an interpreter that is gone."""
+    with _log_lock:
+        _log_handlers.clear()
+        binding.registerLogHandler(None)
 
 
 def _take_log(level: int, message: str) -> None:

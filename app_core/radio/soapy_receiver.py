@@ -25,7 +25,7 @@ from app_core.base.errors import DeviceError
 from app_core.base.iq_file import convert_cu8
 from app_core.radio import soapy_setup as setup
 from app_core.radio.device_lock import DeviceLock, holder_of
-from app_core.radio.receiver import Reading, SoapySettings, Tuning, parse_device_args, read_size
+from app_core.radio.receiver import Reading, Receiver, SoapySettings, Tuning, parse_device_args, read_size
 from app_core.radio.sample_gap import GapFinder
 from app_core.radio.soapy import (
     CHANNEL,
@@ -94,6 +94,7 @@ class SoapyReceiver:
         self._serial = self._args.get("serial", "")
         self._center_frequency_hz = settings.center_frequency_hz
         self._gain_db = settings.gain_db
+        self._correction_ppm: float | None = None
         self.counts: Counter[str] = Counter()
         self.limits: DeviceLimits | None = None
         self._lock: DeviceLock | None = None
@@ -138,6 +139,8 @@ class SoapyReceiver:
             self._device = open_device(entry, self._args, only_one=only_one)
             limits = describe(entry, self._device)
             rate_hz = setup.apply_settings(self._device, limits, self._settings)
+            if self._correction_ppm is not None:
+                setup.set_frequency_correction(self._device, limits, self._correction_ppm)
             actual_hz = setup.set_frequency(self._device, limits, self._center_frequency_hz)
             setup.set_gains(self._device, limits, self._gain_db, self._settings.gains_db)
             self._format = setup.choose_format(limits, self._settings.stream_format)
@@ -334,8 +337,13 @@ class SoapyReceiver:
         self._flush()
         return self._tuning
 
-    def set_gain(self, gain_db: float | Literal["auto"]) -> None:
+    def set_gain(self, gain_db: float | Literal["auto"]) -> float | Literal["auto"]:
         """Change the gain; between two reads, by the thread that reads. A reopened device gets this gain.
+
+        Returns
+        -------
+        taken
+            What the device made of it. [dB]
 
         Raises
         ------
@@ -350,6 +358,34 @@ class SoapyReceiver:
         except RuntimeError as error:
             raise DeviceError(f"{limits.name}: the gain cannot be set to {gain_db}: {error}") from error
         self._gain_db = gain_db
+        return gain_db if gain_db == "auto" else float(self._device.getGain(RX, CHANNEL))
+
+    def tune_as(self, other: Receiver) -> None:
+        """Take over what was asked of another one by command, its device's serial, and its counts."""
+        if isinstance(other, SoapyReceiver):
+            self._center_frequency_hz = other._center_frequency_hz
+            self._gain_db = other._gain_db
+            self._correction_ppm = other._correction_ppm
+            self._serial = other._serial
+            self.counts = other.counts
+
+    def set_frequency_correction(self, correction_ppm: float) -> float:
+        """Change the correction; between two reads, by the thread that reads. A reopened device gets it, too.
+
+        Raises
+        ------
+        ConfigError
+            If the device has none.
+        DeviceError
+            If the device failed, or is not open.
+        """
+        limits = self._limits_of_open()
+        try:
+            setup.set_frequency_correction(self._device, limits, correction_ppm)
+        except RuntimeError as error:
+            raise DeviceError(f"{limits.name}: the correction cannot be set to {correction_ppm:g}: {error}") from error
+        self._correction_ppm = correction_ppm
+        return correction_ppm
 
     def _limits_of_open(self) -> DeviceLimits:
         if self._device is None or self.limits is None:

@@ -43,9 +43,7 @@ def apply_settings(device: Any, limits: DeviceLimits, settings: SoapySettings) -
         legal.check_antenna(limits, settings.antenna)
         device.setAntenna(RX, CHANNEL, settings.antenna)
     if settings.frequency_correction_ppm:
-        if not limits.has_frequency_correction:
-            raise ConfigError(f"{limits.name} has no frequency correction: remove frequency_correction_ppm")
-        device.setFrequencyCorrection(RX, CHANNEL, settings.frequency_correction_ppm)
+        set_frequency_correction(device, limits, settings.frequency_correction_ppm)
     if settings.bias_tee:
         device.writeSetting(legal.bias_tee_key(limits), "true")
     elif settings.bias_tee is False and any(key in limits.settings for key in legal.BIAS_TEE_KEYS):
@@ -76,6 +74,19 @@ def set_frequency(device: Any, limits: DeviceLimits, frequency_hz: float) -> flo
     legal.check_frequency(limits, frequency_hz)
     device.setFrequency(RX, CHANNEL, float(frequency_hz))
     return float(device.getFrequency(RX, CHANNEL))
+
+
+def set_frequency_correction(device: Any, limits: DeviceLimits, correction_ppm: float) -> None:
+    """Set the correction of the device's crystal. [parts per million]
+
+    Raises
+    ------
+    ConfigError
+        If the device has none.
+    """
+    if not limits.has_frequency_correction:
+        raise ConfigError(f"{limits.name} has no frequency correction: remove frequency_correction_ppm")
+    device.setFrequencyCorrection(RX, CHANNEL, float(correction_ppm))
 
 
 def set_gains(

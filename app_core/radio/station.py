@@ -89,6 +89,8 @@ class ReceiverChain:
         self._rate = health.RateMeter()
         self._overflows_seen = 0
         self._overflow_s = 0.0
+        self._gaps_seen = 0
+        self._gap_s = 0.0
         self._fault_log = health.FaultChanges()
         self.faults: list[health.Fault] = []
         self.reader = self._make_reader()
@@ -112,7 +114,10 @@ class ReceiverChain:
         age_s = None if last_sample_s is None else now_s - last_sample_s
         fresh = health.is_fresh(age_s)
         tuning, ring = reader.tuning, reader.ring
-        locked = health.is_locked(publisher.locked_since_s, age_s, now_s)
+        spectrum_age_s = self._spectrum_age_s(now_s)
+        # What is read off an old spectrum would be taken for the present.
+        seen = fresh and (spectrum_age_s is None or spectrum_age_s <= health.SPECTRUM_LATE_S)
+        locked = seen and health.is_locked(publisher.locked_since_s, age_s, now_s)
         statistics = None if ring is None else ring.statistics()
         self._judge(now_s, age_s)
         return {
@@ -120,21 +125,24 @@ class ReceiverChain:
             "running": fresh and reader.state != "stopped",
             "state": reader.state,
             "locked": locked,
-            "signal_strength": health.signal_strength(publisher.snr_db) if fresh else 0.0,
+            "signal_strength": health.signal_strength(publisher.snr_db) if seen else 0.0,
             "frequency_hz": plain_number(tuning.center_frequency_hz) if tuning else 0,
             "sample_rate": plain_number(tuning.sample_rate_hz) if tuning else 0,
             # Without samples there is no level: the last one would be taken for the present one.
-            "level_dbfs": round(publisher.level_dbfs, 1) if fresh else FLOOR_DBFS,
-            "snr_db": round(publisher.snr_db, 1) if fresh else 0.0,
-            "clipping": round(publisher.clipping, 5) if fresh else 0.0,
-            "gain_advice": health.gain_advice(publisher.clipping, publisher.level_dbfs) if fresh else "",
+            "level_dbfs": round(publisher.level_dbfs, 1) if seen else FLOOR_DBFS,
+            "snr_db": round(publisher.snr_db, 1) if seen else 0.0,
+            "clipping": round(publisher.clipping, 5) if seen else 0.0,
+            "gain_advice": health.gain_advice(publisher.clipping, publisher.level_dbfs) if seen else "",
             "channels": {
                 str(plain_number(frequency_hz)): {"snr_db": round(snr_db, 1)}
-                for frequency_hz, snr_db in (publisher.channel_snrs_db if fresh else {}).items()
+                for frequency_hz, snr_db in (publisher.channel_snrs_db if seen else {}).items()
             },
             "effective_sample_rate": None if self._rate.rate_hz is None else round(self._rate.rate_hz, 1),
             "last_sample_age_s": None if age_s is None else round(age_s, 3),
             "lost_samples": reader.lost_samples,
+            "gap_count": reader.gap_count,
+            "overflow_count": reader.stream_errors.get("OVERFLOW", 0),
+            "stream_errors": reader.stream_errors,
             "timeout_count": reader.timeout_count,
             "reopen_count": reader.reopen_count,
             "messages_published": publisher.sequence,
@@ -151,11 +159,37 @@ class ReceiverChain:
             },
         }
 
+    def _redis_words(self) -> dict[str, str]:
+        """Say what goes wrong on the way to Redis, as `health.ReceiverState` has it."""
+        queue = self._outbox.status()
+        histories: Any = queue.get("histories", {})
+        history = histories.get(keys.history(self.settings.id), {})
+        words = {"dropping": "", "history_short": ""}
+        if queue["dropping"]:
+            words["dropping"] = (
+                f"Redis does not take what is published: {queue['dropped_count']} messages dropped; "
+                f"{queue['holds_s']:.0f} s of it can wait"
+            )
+        if history.get("short"):
+            words["history_short"] = (
+                f"the history in Redis reaches {history['held_s']:.1f} s back, not {history['wanted_s']:.0f} s: "
+                "raise Redis's maxmemory"
+            )
+        return words
+
+    def _spectrum_age_s(self, now_s: float) -> float | None:
+        """Give the age of the last spectrum since the device was opened; None while none is due yet. [seconds]"""
+        since_s = self.reader.flowing_since_s
+        if since_s is None:
+            return None
+        age_s = now_s - max(since_s, self.publisher.last_spectrum_s)
+        return age_s if self.publisher.last_spectrum_s > since_s or age_s > health.SPECTRUM_LATE_S else None
+
     def _message_s(self, tuning: Tuning | None) -> float:
         """Give the time that one samples message holds. [seconds]"""
         if tuning is None:
             return 0.0
-        published_hz = self.settings.publish_sample_rate_hz or tuning.sample_rate_hz
+        published_hz = min(self.settings.publish_sample_rate_hz or tuning.sample_rate_hz, tuning.sample_rate_hz)
         return round(self.settings.samples_per_message / published_hz, 3)
 
     def _judge(self, now_s: float, age_s: float | None) -> None:
@@ -166,6 +200,10 @@ class ReceiverChain:
         grew = overflows > self._overflows_seen
         self._overflow_s = self._overflow_s + HEALTH_INTERVAL_S if grew else 0.0
         self._overflows_seen = overflows
+        # What the ring has no room for is a fault of its own.
+        gaps = reader.gap_count - overflows
+        self._gap_s = self._gap_s + HEALTH_INTERVAL_S if gaps > self._gaps_seen else 0.0
+        self._gaps_seen = gaps
         # A recording that is played as fast as it goes has no rate to be held to.
         nominal_hz = tuning.sample_rate_hz if tuning and not reader.waits else None
         if tuning:
@@ -188,6 +226,9 @@ class ReceiverChain:
             level_dbfs=publisher.level_dbfs,
             # What a person stopped, or what is over, owes no samples.
             is_idle=reader.state in ("stopped", "ended"),
+            gap_s=self._gap_s,
+            **self._redis_words(),
+            spectrum_age_s=self._spectrum_age_s(now_s),
         )
         self.faults = health.find_faults(state)
         for fault in self._fault_log.note(self.faults):
@@ -248,9 +289,10 @@ class ReceiverChain:
 
     def _fresh_reader(self) -> Worker:
         if self.reader.was_started:
-            was_wanted = self.reader.is_wanted
+            dead = self.reader
             self.reader = self._make_reader()
-            if not was_wanted:
+            self.reader.inherit(dead)
+            if not dead.is_wanted:
                 self.reader.suspend()
             # The publisher follows the new reader's ring; what was in the old one is lost with it.
             self.publisher.follow(self.reader)
@@ -309,7 +351,8 @@ class RadioStation:
         ]
         for chain in self.chains:
             # One receiver's wrong setting leaves the others alone; the only one's ends the program with its reason.
-            chain.stages[0].outlived = len(self.chains) > 1
+            for stage in chain.stages:
+                stage.outlived = len(self.chains) > 1
         self.desk = CommandDesk({chain.settings.id: chain for chain in self.chains}, self._put_result)
         self._redis = redis
         stages = [] if redis is None else self._command_stages(redis)
@@ -321,9 +364,16 @@ class RadioStation:
 
     @property
     def hung(self) -> list[str]:
-        """Names of the threads that live, but have not turned their loop for `HUNG_AFTER_S`."""
-        workers = [worker for chain in self.chains for worker in (chain.reader, chain.publisher)]
-        return [worker.name for worker in workers if worker.is_hung]
+        """Names of the threads that hang, where only a new process helps.
+
+        One receiver's hung thread is its fault (`ReceiverChain.faults`), and leaves those that flow alone.
+        """
+        if self._outbox.is_hung:
+            return [self._outbox.name]
+        hung = [[worker for worker in (chain.reader, chain.publisher) if worker.is_hung] for chain in self.chains]
+        if not all(hung):
+            return []
+        return [worker.name for workers in hung for worker in workers]
 
     def summary(self) -> str:
         """Say in one line how every receiver is: the first of its faults, or that it is well."""
@@ -360,8 +410,9 @@ class RadioStation:
             have to make its container anew, since a device that was plugged in again is another file there.
         """
         self._supervisor.watch()
-        if all(chain.stages[0].given_up for chain in self.chains):
-            raise ConfigError("; ".join(chain.reader.last_error for chain in self.chains))
+        if all(any(stage.given_up for stage in chain.stages) for chain in self.chains):
+            reasons = [chain.reader.last_error or str(chain.publisher.failure) for chain in self.chains]
+            raise ConfigError("; ".join(reasons))
         for chain in self.chains:
             limit = chain.settings.exit_after_failed_opens
             if limit is not None and chain.reader.failed_opens >= limit:

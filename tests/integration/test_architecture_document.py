@@ -20,6 +20,7 @@ import pytest
 from app_core.base.child import Child
 from tests.support.live_station import LiveStation, live_station
 from tests.support.programs import eventually, require_program
+from tests.support.soapy_module import IqFileDevices
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture" / "SDR_SERVICE_ARCHITECTURE.md"
@@ -48,6 +49,10 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStation]:
             script.parent.mkdir(exist_ok=True)
             script.write_text(f'#!/bin/sh\nexec {call} "$@"\n', encoding="utf-8")
             script.chmod(0o755)
+        # A dongle for SoapySDR to find, beside the station's own antenna.
+        devices = IqFileDevices(running.folder)
+        devices.plug_in("00000001", model="rtl")
+        running.environment.update(devices.environment())
         yield running
 
 

@@ -116,6 +116,7 @@ def test_overflow_is_a_gap_and_no_restart(devices: IqFileDevices, start: Callabl
     before = follower.n_samples
     follower.until(lambda: follower.n_samples > before + RATE_HZ / 10, "samples after the loss")
     assert (reader.lost_samples, reader.reopen_count, len(follower.epochs)) == (54_321, 0, 1)
+    assert (reader.gap_count, reader.stream_errors.get("OVERFLOW")) == (1, 1)
     assert [call.split()[0] for call in devices.calls()].count("setupStream") == 1
 
 

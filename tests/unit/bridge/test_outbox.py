@@ -9,6 +9,7 @@ import time
 import pytest
 
 from app_core.base.errors import LinkError
+from app_core.base.machine_memory import memory_share_bytes
 from app_core.bridge.connection import RedisSettings
 from app_core.bridge.local_redis import free_port
 from app_core.bridge.outbox import Outbox
@@ -99,12 +100,40 @@ def test_what_is_too_old_or_too_much_is_dropped_from_the_old_end_and_counted() -
         outbox.put("a", b"%010d" % number)
     assert outbox.dropped_count == 15
     assert outbox.status()["waiting_bytes"] == 100
-    assert [frame.payload for frame in outbox._frames] == [b"%010d" % number for number in range(15, 25)]
+    assert [frame.payload for frame in outbox._queue._frames] == [b"%010d" % number for number in range(15, 25)]
 
     brief = Outbox(RedisSettings(port=free_port()), longest_wait_s=-1.0)
     for _ in range(5):
         brief.put("a", b"x")
     assert (brief.dropped_count, brief.status()["depth"]) == (5, 0)
+
+
+def test_drops_are_told_in_the_log_and_the_status_as_they_begin_and_when_they_are_over(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("app_core.bridge.frame_queue.DROPPING_OVER_S", 0.3)
+    redis_server.kill()
+    with Outbox(redis_server.settings, max_bytes=1000) as outbox:
+        for number in range(150):
+            outbox.put("a", b"%010d" % number)
+        eventually(lambda: "the oldest are dropped" in caplog.text, "the begin in the log")
+        eventually(lambda: "50 messages (500 bytes" in caplog.text, "the end in the log")
+        assert outbox.status()["dropping"] is False
+        assert outbox.dropped_count == 50
+
+
+def test_what_may_wait_is_a_setting() -> None:
+    outbox = Outbox(RedisSettings(port=free_port(), outbox_memory_bytes=100))
+    for number in range(25):
+        outbox.put("a", b"%010d" % number)
+    status = outbox.status()
+    assert (status["waiting_bytes"], status["limit_bytes"], status["dropping"]) == (100, 100, True)
+    shares = RedisSettings()
+    assert (shares.outbox_memory_bytes, shares.history_memory_bytes) == (
+        memory_share_bytes(1 / 8),
+        memory_share_bytes(1 / 16),
+    )
 
 
 def test_drops_while_redis_is_away_are_counted_and_the_newest_come(redis_server: RedisServer) -> None:
@@ -126,7 +155,7 @@ def test_of_a_value_only_the_newest_waits_for_redis(redis_server: RedisServer) -
     with Outbox(redis_server.settings) as outbox:
         for number in range(20):
             outbox.put("value", b"before %d" % number, ttl_s=60)
-        eventually(lambda: outbox._is_away, "that the outbox notices")
+        eventually(lambda: outbox._queue.is_away, "that the outbox notices")
         for number in range(100):
             outbox.put("value", b"%d" % number, ttl_s=60)
             outbox.put("other", b"x%d" % number, ttl_s=60)
@@ -196,9 +225,36 @@ def test_what_waits_at_the_stop_is_still_sent(redis_server: RedisServer) -> None
     assert redis_server.cli("GET", "value") == "99"
 
 
-def test_what_cannot_be_sent_at_the_stop_is_counted() -> None:
+def test_what_cannot_be_sent_at_the_stop_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(RedisSettings(port=free_port()))
     outbox.put("a", b"x")
     outbox.start()
     outbox.stop()
     assert (outbox.sent_count, outbox.dropped_count) == (0, 1)
+    assert "1 messages could not be sent before the end" in caplog.text
+
+
+def test_an_outbox_that_is_never_empty_still_shows_that_it_lives(redis_server: RedisServer) -> None:
+    outbox = Outbox(redis_server.settings)
+    looks, call = itertools.count(), outbox._link.call
+    seen: list[int] = []
+
+    def call_and_put(action):  # type: ignore[no-untyped-def]
+        if len(seen) < 50:
+            outbox.put("a", b"x")
+        seen.append(next(looks))
+        return call(action)
+
+    outbox._link.call = call_and_put  # type: ignore[method-assign]
+    inner = outbox._stopping.is_set
+
+    def counted() -> bool:
+        next(looks)
+        return inner()
+
+    outbox._stopping.is_set = counted  # type: ignore[method-assign]
+    outbox.put("a", b"x")
+    with outbox:
+        eventually(lambda: outbox.sent_count == 51, "all frames")
+    # Between any two batches it looked whether it shall stop.
+    assert all(after - before > 1 for before, after in itertools.pairwise(seen))

@@ -109,3 +109,16 @@ def test_a_malformed_frame_is_refused(frame: bytes) -> None:
 def test_no_bytes_raise_anything_but_a_wire_error(frame: bytes) -> None:
     with contextlib.suppress(WireError):
         decode_pcm(frame)
+
+
+def test_two_channels_are_carried_side_by_side() -> None:
+    sent = PcmBlock(np.array([[0.5, -0.5], [0.25, 0.0], [1.0, -1.0]], np.float32), 48_000.0, 7, 1e9, 3)
+    frame = encode_pcm(sent)
+    assert frame[6:8] == b"\x02\x00"
+    got = decode_pcm(frame)
+    assert got.pcm.shape == (3, 2)
+    assert np.allclose(got.pcm, sent.pcm, atol=1e-4)
+    with pytest.raises(WireError):
+        decode_pcm(frame[:-4])
+    with pytest.raises(WireError):
+        decode_pcm(frame[:6] + b"\x03\x00" + frame[8:])

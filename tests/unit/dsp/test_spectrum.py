@@ -107,3 +107,16 @@ def test_normalized_spectrum_is_a_straight_line_between_its_ends() -> None:
 def test_a_spectrum_of_too_few_bins_is_refused() -> None:
     with pytest.raises(ValueError, match="8 bins"):
         SpectrumEstimator(4)
+
+
+def test_a_frame_does_not_reach_over_a_cut_and_the_average_does() -> None:
+    estimator = SpectrumEstimator(2048)
+    tone = complex_tone(100 * RATE_HZ / 2048, RATE_HZ, 4096, 1.0)
+    estimator.push(tone[:2048])
+    estimator.push(np.full(1500, 30.0, dtype=np.complex64))
+    estimator.cut()
+    assert estimator.push(tone[:2048]) == 2
+    power_dbfs = estimator.read()
+    assert power_dbfs is not None
+    assert power_dbfs[1024 + 100] == pytest.approx(0.0, abs=0.01)
+    assert power_dbfs[1024] < -90.0

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from app_core.base.blocks import IqBlock
 from app_core.base.errors import ConfigError, DeviceError, HeraldError
-from app_core.base.iq_file import IqFormat, open_iq_file
+from app_core.base.machine_memory import memory_share_bytes
 from app_core.bridge.commands import CommandMessage
 from app_core.radio.capture import MAX_OPEN, CaptureResult, CaptureWriter
 from app_core.radio.capture_folder import CaptureFolder, CaptureSettings
-from app_core.radio.capture_memory import CaptureMemory, Tape, pack_samples
+from app_core.radio.capture_memory import CaptureMemory, Tape
+from app_core.radio.capture_samples import pack_samples
+from app_core.radio.receiver import RtlTcpSettings
 from tests.support.programs import eventually
 
 _RATE_HZ = 1000.0
@@ -35,11 +37,13 @@ def _ramp(first: int, n_samples: int) -> NDArray[np.complex64]:
     return ((codes.astype(np.float32) - 127.5) / np.float32(127.5)).view(np.complex64)
 
 
-def _block(first: int, n_samples: int = 100, *, epoch: int = 1, frequency_hz: float = _FREQUENCY_HZ) -> IqBlock:
-    return IqBlock(_ramp(first, n_samples), _RATE_HZ, frequency_hz, first, _NOW + first / _RATE_HZ, epoch)
+def _block(
+    first: int, n_samples: int = 100, *, epoch: int = 1, frequency_hz: float = _FREQUENCY_HZ, late_s: float = 0.0
+) -> IqBlock:
+    return IqBlock(_ramp(first, n_samples), _RATE_HZ, frequency_hz, first, _NOW + first / _RATE_HZ + late_s, epoch)
 
 
-def _command(command_id: str = "c", **fields: float | str) -> CommandMessage:
+def _command(command_id: str = "c", **fields: float | str | bool) -> CommandMessage:
     return CommandMessage.model_validate(
         {"action": "capture", "receiver_id": "rx", "command_id": command_id, "seconds": 0.5, **fields}
     )
@@ -73,31 +77,6 @@ def _captures(folder: Path, memory_s: float = 30.0, **settings: object) -> Itera
         yield captures
 
 
-@pytest.mark.parametrize(
-    ("iq_format", "iq"),
-    [
-        ("cu8", (np.arange(512, dtype=np.float32) % 256 - 127.5) / np.float32(127.5)),
-        ("cs16", np.arange(-32768, 32768, dtype=np.float32) / 32768),
-        ("cf32", np.random.default_rng(1).normal(0, 3, 2000).astype(np.float32)),
-    ],
-)
-def test_samples_that_came_in_a_format_are_kept_in_it_without_loss(
-    tmp_path: Path, iq_format: IqFormat, iq: NDArray[np.float32]
-) -> None:
-    path = tmp_path / "x"
-    pack_samples(iq.view(np.complex64), iq_format).tofile(path)
-    file = open_iq_file(path, iq_format=iq_format, sample_rate_hz=1.0, center_frequency_hz=0.0)
-    back = np.empty(len(iq) // 2, dtype=np.complex64)
-    assert file.read_into(back, 0) == len(back)
-    assert np.array_equal(back.view(np.float32), iq)
-
-
-def test_what_lies_beyond_full_scale_is_clipped() -> None:
-    iq = np.array([2.0 - 2.0j], dtype=np.complex64)
-    assert pack_samples(iq, "cu8").tolist() == [255, 0]
-    assert pack_samples(iq, "cs16").tolist() == [32767, -32768]
-
-
 def test_memory_is_bounded_in_seconds_and_in_bytes(caplog: pytest.LogCaptureFixture) -> None:
     by_time = CaptureMemory("rx", 1.0, 1_000_000)
     for first in range(0, 5000, 100):
@@ -107,7 +86,12 @@ def test_memory_is_bounded_in_seconds_and_in_bytes(caplog: pytest.LogCaptureFixt
     by_bytes = CaptureMemory("rx", 30.0, 4000)
     for first in range(0, 5000, 100):
         by_bytes.append(_block(first), "cu8")
-    assert by_bytes.status() == {"memory_s": 2.0, "memory_limit_s": 2.0, "memory_bytes": 4000}
+    assert by_bytes.status() == {
+        "memory_s": 2.0,
+        "memory_limit_s": 2.0,
+        "memory_wanted_s": 30.0,
+        "memory_bytes": 4000,
+    }
     assert caplog.text.count("captures of rx reach back 2.0 s and not 30 s") == 1
 
 
@@ -160,6 +144,54 @@ def test_a_capture_goes_on_with_what_comes_live(tmp_path: Path) -> None:
     recorded = np.fromfile(result.path.with_suffix(".sigmf-data"), dtype=np.uint8)
     assert recorded.tobytes() == pack_samples(_ramp(50, 1000), "cu8").tobytes()
     assert captures.writer.status()["open"] == 0
+
+
+@pytest.mark.parametrize("drift", [0.03, -0.03])
+@pytest.mark.parametrize("start", [None, _NOW + 0.05, _NOW + 0.2, _NOW + 0.73])
+def test_a_live_capture_holds_exactly_the_samples_of_its_seconds_whatever_the_clock_does(
+    tmp_path: Path, drift: float, start: float | None
+) -> None:
+    # The times of the blocks follow the host's clock, and so drift against the count of their samples.
+    blocks = [_block(first, late_s=drift * first / _RATE_HZ) for first in range(0, 4000, 100)]
+    command = _command(seconds=1.5) if start is None else _command(seconds=1.5, start_timestamp=start)
+    with _captures(tmp_path) as captures:
+        for block in blocks[:2]:
+            captures.memory.append(block, "cu8")
+        captures.begin(command)
+        for block in blocks[2:]:
+            captures.memory.append(block, "cu8")
+        result = captures.wait()
+    assert (result.samples, result.seconds, result.missing_s, result.gaps) == (1500, 1.5, 0.0, 0)
+    if start is not None:
+        assert result.start == pytest.approx(start, abs=2e-3)
+    recorded = np.fromfile(result.path.with_suffix(".sigmf-data"), dtype=np.uint8)
+    first = int(orjson.loads(result.path.read_bytes())["captures"][0]["core:global_index"])
+    assert recorded.tobytes() == pack_samples(_ramp(first, 1500), "cu8").tobytes()
+
+
+def test_what_a_capture_lacks_at_its_ends_is_counted_by_the_sample(tmp_path: Path) -> None:
+    with _captures(tmp_path) as captures:
+        captures.memory.append(_block(100), "cu8")
+        captures.begin(_command(seconds=0.5, start_timestamp=_NOW + 0.07))
+        captures.memory.append(_block(200, late_s=0.004), "cu8")
+        captures.now_s = 100.0
+        result = captures.wait()
+    # Asked for were samples 70 to 570; there were 100 to 300.
+    assert result.samples == 200
+    assert result.missing_s == pytest.approx(0.3, abs=1e-9)
+
+
+def test_a_reader_that_counts_anew_goes_on_in_the_same_capture(tmp_path: Path) -> None:
+    with _captures(tmp_path) as captures:
+        captures.memory.append(_block(5000), "cu8")
+        captures.memory.append(_block(5100), "cu8")
+        captures.begin(_command(seconds=0.5, start_timestamp=_NOW + 5.0))
+        # It has begun at zero, 20 ms after the last sample of the one before.
+        for first in range(0, 500, 100):
+            captures.memory.append(_block(first, epoch=2, late_s=5.22), "cu8")
+        result = captures.wait()
+    assert (result.samples, result.gaps, result.lost_samples) == (480, 1, 20)
+    assert result.missing_s == 0.0
 
 
 def test_lost_samples_and_a_retune_begin_segments_of_their_own(tmp_path: Path) -> None:
@@ -240,6 +272,28 @@ def test_what_cannot_be_captured_is_refused_with_the_reason(tmp_path: Path) -> N
         captures.begin(_command())
 
 
+def test_captures_that_somebody_asked_for_leave_a_place_for_that_of_an_alert(tmp_path: Path) -> None:
+    with _captures(tmp_path) as captures:
+        captures.memory.append(_block(0, 1000), "cu8")
+        for number in range(MAX_OPEN):
+            assert captures.begin(_command(f"c{number}", seconds=5.0, start_timestamp=_NOW + 590.0))
+        assert not captures.begin(_command("one-more", seconds=5.0))
+        for number in range(MAX_OPEN):
+            assert captures.begin(_command(f"alert-{number}", seconds=2.0, start_timestamp=_NOW, automatic=True))
+        assert not captures.begin(_command("alert-one-more", start_timestamp=_NOW, automatic=True))
+        for first in range(1000, 2000, 100):
+            captures.memory.append(_block(first), "cu8")
+        eventually(lambda: len(captures.outcomes) == MAX_OPEN, "the alerts' captures")
+        assert captures.begin(_command("alert-next", start_timestamp=_NOW, automatic=True))
+        assert captures.wait(MAX_OPEN + 1).samples == 500
+
+
+def test_memory_is_an_eighth_of_what_the_process_may_count_on_unless_it_is_set() -> None:
+    assert RtlTcpSettings(id="rx", driver="rtl_tcp").capture_memory_max_bytes == memory_share_bytes(1 / 8)
+    settings = RtlTcpSettings(id="rx", driver="rtl_tcp", capture_memory_max_bytes=1000)
+    assert settings.capture_memory_max_bytes == 1000
+
+
 def test_a_folder_that_cannot_be_written_fails_the_capture_and_not_the_writer(tmp_path: Path) -> None:
     with _captures(tmp_path) as captures:
         captures.memory.append(_block(0, 1000), "cu8")
@@ -258,7 +312,7 @@ def test_a_folder_that_cannot_be_written_fails_the_capture_and_not_the_writer(tm
 
 def test_a_tape_that_nobody_empties_leaves_out_what_is_too_much() -> None:
     memory = CaptureMemory("rx", 1.0, 400)
-    tape = memory.tape(_NOW, _NOW + 10.0)
+    tape = memory.tape(_NOW, 10.0)
     for first in range(0, 1000, 100):
         memory.append(_block(first), "cu8")
     taken = []
@@ -274,7 +328,7 @@ def test_a_tape_that_nobody_empties_leaves_out_what_is_too_much() -> None:
 
 
 def test_a_tape_is_complete_when_its_end_has_come_and_not_before() -> None:
-    tape = Tape(_NOW, _NOW + 0.2, 10_000)
+    tape = Tape(_NOW, 0.2, 10_000)
     memory = CaptureMemory("rx", 1.0, 10_000)
     memory.append(_block(0), "cu8")
     newest = memory.ends

@@ -151,6 +151,39 @@ def test_the_time_of_a_stop_is_not_counted_as_lost_but_the_samples_number_goes_o
         assert reader.lost_samples == 0
 
 
+def test_a_restart_that_fails_leaves_the_receiver_to_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "STATE_TIMEOUT_S", 0.3)
+    device = _Device()
+    with _control(rx=device) as station:
+        reader = station.chains["rx"].reader
+        device.hold.clear()
+        reader.retune(1e8)
+        assert device.entered.wait(20.0)
+        result = station.do("restart", "1")
+        assert (result["success"], result["message"]) == (
+            False,
+            "receiver rx did not stop within 0 s: its device hangs",
+        )
+        device.hold.set()
+        device.steps.append(100)
+        eventually(lambda: reader.flowing_since_s is not None, "that it goes on")
+        assert reader.is_wanted
+
+
+def test_a_stop_that_takes_too_long_says_that_it_stays_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "STATE_TIMEOUT_S", 0.3)
+    device = _Device()
+    with _control(rx=device) as station:
+        device.hold.clear()
+        station.chains["rx"].reader.retune(1e8)
+        assert device.entered.wait(20.0)
+        result = station.do("stop", "1")
+        assert not result["success"]
+        assert result["message"].endswith("its device hangs; it stays to be stopped, and will be when it answers")
+        device.hold.set()
+        eventually(lambda: station.chains["rx"].reader.state == "stopped", "the stop")
+
+
 def test_a_device_that_does_not_open_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "STATE_TIMEOUT_S", 0.3)
     device = _Device()

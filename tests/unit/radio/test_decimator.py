@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app_core.base.blocks import IqBlock
-from app_core.radio.decimator import Decimator
+from app_core.base.errors import ConfigError
+from app_core.radio.decimator import Decimator, lowest_publish_rate_hz
 from tests.support.signals import complex_noise, complex_tone, tone_amplitude
 
 RATE_HZ, SLICE_HZ = 2_400_000.0, 250_000.0
@@ -117,6 +118,23 @@ def test_a_slice_beyond_the_capture_falls_back_to_its_centre(caplog: pytest.LogC
     messages = _all(Decimator(SLICE_HZ, 100e6, 4096), _block(complex_noise(96_000, 0.01, 1)))
     assert {message.center_frequency_hz for message in messages} == {CENTER_HZ}
     assert "is not in the capture" in caplog.text
+
+
+@pytest.mark.parametrize(("rate_hz", "lowest_hz"), [(2_400_000.0, 586.0), (10_000_000.0, 2442.0)])
+def test_a_rate_so_low_that_its_filter_would_take_all_memory_is_refused_with_the_lowest(
+    rate_hz: float, lowest_hz: float
+) -> None:
+    assert lowest_publish_rate_hz(rate_hz) == lowest_hz
+    block = replace(_block(complex_noise(1000, 0.01, 1)), sample_rate_hz=rate_hz)
+    for publish_rate_hz in (1e-9, 1.0, lowest_hz - 1.0):
+        with pytest.raises(ConfigError, match=f"S/s: the lowest is {lowest_hz:.0f}$"):
+            Decimator(publish_rate_hz, None, 4096).push(block)
+
+
+def test_the_lowest_rate_that_is_not_refused_gives_a_slice() -> None:
+    lowest_hz = lowest_publish_rate_hz(RATE_HZ)
+    messages = _all(Decimator(lowest_hz, None, 1024), _block(complex_noise(1_200_000, 0.01, 1)))
+    assert sum(len(message.iq) for message in messages) == lowest_hz / 2.0
 
 
 def test_a_capture_that_is_slower_is_published_as_it_is() -> None:

@@ -221,3 +221,45 @@ def test_samples_are_stored_when_compressing_them_is_beyond_the_budget() -> None
     assert len(messages[-1].samples) > 1024 * 8 * 4 / 3
     iq = np.concatenate([decode_samples(message).iq for message in messages])
     assert np.array_equal(iq, numbered(0, 400 * 1024))
+
+
+def _feed_runs(reader: Reader, n_runs: int, n_samples: int) -> None:
+    """Put runs of samples into the ring, each a few samples behind the last one, as the reader does after a loss."""
+    ring = reader.ring
+    assert ring is not None
+    eventually(lambda: ring.anchor_at_read() is not None, "the first run")
+    first = ring.anchor_at_read()
+    assert first is not None
+    for number in range(n_runs):
+        _feed_tone(reader, 50_000.0, n_samples, 0.1, 1e-6)
+        position = (number + 1) * (n_samples + 10)
+        ring.mark(
+            first_sample=position,
+            config_epoch=first.config_epoch,
+            sample_rate_hz=RATE_HZ,
+            center_frequency_hz=FREQUENCY_HZ,
+        )
+
+
+def test_losses_many_times_a_second_do_not_end_the_spectrum() -> None:
+    published = Published()
+    with _publishing(ScriptedReceiver(), published) as (reader, publisher):
+        eventually(lambda: reader.ring is not None, "the ring")
+        _feed_runs(reader, 50, 5000)
+        eventually(lambda: reader.ring is not None and reader.ring.readable == 0, "one second of samples")
+        rows = len(published.payloads("sdr:spectrum:rx"))
+        # Twelve by their samples; a row that waited too long may come with fewer.
+        assert rows >= 11
+        assert publisher.snr_db > 30.0
+        assert publisher.level_dbfs == pytest.approx(-20.0, abs=0.2)
+
+
+def test_a_row_with_a_loss_in_it_is_published_when_its_time_has_come() -> None:
+    published = Published()
+    with _publishing(ScriptedReceiver(), published) as (reader, _):
+        eventually(lambda: reader.ring is not None, "the ring")
+        _feed_runs(reader, 1, 5000)
+        time.sleep(0.2)
+        assert published.payloads("sdr:spectrum:rx") == [], "nothing came behind the loss yet"
+        _feed_tone(reader, 50_000.0, 2048, 0.1, 1e-6)
+        eventually(lambda: len(published.payloads("sdr:spectrum:rx")) == 1, "a row of a third of its samples")

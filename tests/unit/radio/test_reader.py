@@ -222,3 +222,87 @@ def test_the_capture_clock_is_steady_against_jitter_and_follows_drift_and_steps(
     assert max(map(abs, errors[300:])) < 0.006
     clock.note(100_000, 2e9)
     assert clock.timestamp_of(100_010) == pytest.approx(2e9 + 0.01, abs=1e-6)
+
+
+def test_time_away_is_counted_once_however_often_the_device_opens_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Backoff, "next_wait_s", lambda self: 0.05)
+    receiver = ScriptedReceiver(deque([1000, *(DeviceError("silent") for _ in range(8))]))
+    with Reader(receiver_settings(), receiver) as reader:
+        eventually(lambda: receiver.opened == 9, "nine openings")
+        assert reader.last_sample_s is not None
+        longest = (time.monotonic() - reader.last_sample_s) * RATE_HZ
+        assert 0.3 * RATE_HZ < reader.lost_samples <= longest
+        ring = _ring_of(reader)
+        ring.release(1000)
+        receiver.steps.append(10)
+        eventually(lambda: ring.readable == 10, "samples again")
+        anchor = ring.anchor_at_read()
+        assert anchor is not None
+        assert anchor.first_sample == 1000 + reader.lost_samples
+
+
+def test_a_device_that_comes_back_with_other_limits_is_tried_again_and_one_that_never_ran_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Backoff, "next_wait_s", lambda self: 0.0)
+    receiver = ScriptedReceiver(deque([100, DeviceError("unplugged")]))
+    with Reader(receiver_settings(), receiver) as reader:
+        eventually(lambda: reader.last_sample_s is not None, "samples")
+        receiver.open_errors.extend(ConfigError("it lists no such rate") for _ in range(3))
+        eventually(lambda: receiver.opened == 2, "another opening")
+        assert reader.is_alive
+        receiver.steps.append(10)
+        eventually(lambda: reader.last_error == "", "samples again")
+
+
+def test_an_opening_counts_as_one_when_the_first_sample_comes() -> None:
+    receiver = ScriptedReceiver(deque([DeviceError("silent"), DeviceError("silent")]))
+    with Reader(receiver_settings(), receiver) as reader:
+        eventually(lambda: receiver.opened == 3, "three openings")
+        assert (reader.failed_opens, reader.flowing_since_s, reader.last_error) == (2, None, "silent")
+        receiver.steps.append(10)
+        eventually(lambda: reader.failed_opens == 0, "samples")
+        assert reader.flowing_since_s is not None
+        assert reader.last_error == ""
+
+
+def test_a_device_that_has_run_for_a_while_is_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    class Recorded(Backoff):
+        def next_wait_s(self) -> float:
+            waits.append(self._next_s)
+            super().next_wait_s()
+            return 0.0
+
+    monkeypatch.setattr(reader_module, "Backoff", Recorded)
+    monkeypatch.setattr(reader_module, "STEADY_AFTER_S", -1.0)
+    receiver = ScriptedReceiver(deque([DeviceError("unplugged") for _ in range(4)]))
+    with Reader(receiver_settings(), receiver):
+        eventually(lambda: receiver.opened == 5, "five openings")
+    assert waits == [0.2] * 4
+
+
+def test_gaps_are_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = ScriptedReceiver(deque([100, Reading(100, time.time(), 50), Reading(100, time.time(), 7)]))
+    with Reader(receiver_settings(id="gappy"), receiver) as reader:
+        eventually(lambda: reader.gap_count == 2, "two gaps")
+        assert reader.lost_samples == 57
+        assert reader.stream_errors == {}, "this device says nothing of its stream"
+    assert "receiver gappy lost 50 samples" in caplog.messages
+
+
+def test_a_reader_goes_on_where_a_dead_one_ended() -> None:
+    first = Reader(receiver_settings(), ScriptedReceiver(deque([1000, Reading(500, time.time(), 20)])))
+    with first:
+        eventually(lambda: _ring_of(first).readable == 1500, "samples")
+    second = Reader(receiver_settings(), ScriptedReceiver(deque([100])))
+    second.inherit(first)
+    # What nobody took out of the dead one's ring is lost.
+    assert (second.lost_samples, second.gap_count, second.reopen_count) == (1520, 1, 1)
+    with second:
+        ring = _ring_of(second)
+        eventually(lambda: ring.readable == 100, "samples")
+        anchor = ring.anchor_at_read()
+        assert anchor is not None
+        assert anchor.first_sample >= 1520

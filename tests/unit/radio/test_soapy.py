@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import logging
 import os
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -32,6 +36,58 @@ def test_missing_binding_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "SoapySDR", None)
     with pytest.raises(ConfigError, match="apt-get install python3-soapysdr soapysdr-module-airspy"):
         enumerate_devices({"driver": "airspy"})
+
+
+class _Binding:
+    """What matters of the binding: freeing a handler puts the default back, whatever was registered since."""
+
+    def __init__(self) -> None:
+        self._SoapySDR_globalLogHandlers: list[object] = [None]
+        self.registered_count = 0
+        self.is_default = True
+
+    def registerLogHandler(self, callback: object) -> None:  # noqa: N802 - the binding's name
+        handler = None if callback is None else _Handler(self)
+        if handler is not None:
+            self.registered_count += 1
+            self.is_default = False
+            time.sleep(0.02)  # the library works, and other threads run
+        self._SoapySDR_globalLogHandlers[0] = handler
+
+
+class _Handler:
+    def __init__(self, binding: _Binding) -> None:
+        self._binding = binding
+
+    def __del__(self) -> None:
+        self._binding.is_default = True
+
+
+def test_two_readers_that_begin_at_once_keep_the_drivers_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    binding, at_exit = _Binding(), []
+    monkeypatch.setitem(sys.modules, "SoapySDR", binding)
+    monkeypatch.setattr(soapy, "_log_handlers", [])
+    monkeypatch.setattr(atexit, "register", lambda *call: at_exit.append(call))
+    begin = threading.Barrier(8)
+
+    def load() -> None:
+        begin.wait()
+        soapy.load_binding()
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (binding.registered_count, binding.is_default, len(at_exit)) == (1, False, 1)
+    # Ours lives whatever becomes of the binding's own reference, and goes when the program ends.
+    binding._SoapySDR_globalLogHandlers[0] = None
+    gc.collect()
+    assert not binding.is_default
+    function, *arguments = at_exit[0]
+    function(*arguments)
+    gc.collect()
+    assert binding.is_default
 
 
 def test_missing_driver_is_no_missing_device(devices: IqFileDevices) -> None:

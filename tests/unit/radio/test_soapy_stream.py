@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from app_core.base.errors import ConfigError, DeviceError
 from app_core.radio.receiver import GainControl, Reading, Tunable
+from app_core.radio.soapy import StreamCode
 from app_core.radio.soapy_receiver import SoapyReceiver
 from tests.support.programs import eventually
 from tests.support.soapy_module import IqFileDevices, numbers_of
@@ -161,6 +163,30 @@ def test_codes_that_lose_nothing_are_counted(devices: IqFileDevices, make: Any, 
     devices.inject("A1", kind)
     assert follow(receiver, 3, "CF32", 0, 1 << 30)[1] == 0
     assert receiver.counts == {kind: 1}
+
+
+def test_a_device_whose_time_is_set_has_lost_nothing(devices: IqFileDevices, make: Any) -> None:
+    devices.plug_in("A1")
+    receiver = make("time=1", sample_rate_hz=RATE_HZ)
+    receiver.open()
+    expected, _ = follow(receiver, 4, "CF32", 0, 1 << 30)
+    inner, step_ns = receiver._device.readStream, 0
+
+    def read_with_other_time(*args: Any, **keywords: Any) -> Any:
+        nonlocal step_ns
+        result = inner(*args, **keywords)
+        if result.ret == StreamCode.TIME_ERROR:
+            step_ns = 5_000_000_000
+        return SimpleNamespace(ret=result.ret, flags=result.flags, timeNs=result.timeNs + step_ns)
+
+    receiver._device.readStream = read_with_other_time
+    devices.inject("A1", "TIME_ERROR")
+    expected, lost = follow(receiver, 4, "CF32", expected, 1 << 30)
+    assert (lost, receiver.counts) == (0, {"TIME_ERROR": 1})
+    # From then on its own time is trusted again, as soon as it has proved exact.
+    follow(receiver, 4, "CF32", expected, 1 << 30)
+    devices.inject("A1", "SKIP", 777)
+    assert sum(read(receiver)[0].lost_samples for _ in range(4)) == 777
 
 
 @pytest.mark.parametrize("kind", ["STREAM_ERROR", "CORRUPTION", "NOT_SUPPORTED"])

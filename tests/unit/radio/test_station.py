@@ -126,3 +126,49 @@ def test_a_wrong_setting_of_a_receiver_ends_the_station(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a SigMF recording"):
         eventually(watched, "the error")
     station.stop()
+
+
+def test_a_reader_that_dies_alone_is_followed_by_its_publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = RadioStation([_replay(tmp_path / "rec")], _outbox())
+    chain = station.chains[0]
+    station.start()
+    eventually(lambda: chain.publisher.sequence > 0, "messages")
+    reader, publisher = chain.reader, chain.publisher
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(reader._receiver, "read_into", broken)
+
+    def replaced() -> bool:
+        station.watch()
+        return chain.reader is not reader
+
+    eventually(replaced, "a fresh reader")
+    assert chain.publisher is publisher
+    sequence = publisher.sequence
+    eventually(lambda: publisher.sequence > sequence + 3, "messages again")
+    station.stop()
+
+
+def test_a_reader_that_dies_while_it_is_stopped_stays_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = RadioStation([_replay(tmp_path / "rec")], _outbox())
+    chain = station.chains[0]
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    reader = chain.reader
+    monkeypatch.setattr(reader, "_stay_closed", broken)
+    station.start()
+    eventually(lambda: reader.state == "running", "the start")
+    reader.suspend()
+
+    def replaced() -> bool:
+        station.watch()
+        return chain.reader is not reader
+
+    eventually(replaced, "a fresh reader")
+    eventually(lambda: chain.reader.state == "stopped", "that it is stopped")
+    assert chain.reader.tuning is None
+    station.stop()

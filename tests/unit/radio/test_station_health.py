@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from app_core.base.errors import DeviceError
 from app_core.bridge.connection import RedisSettings
 from app_core.bridge.local_redis import free_port
 from app_core.bridge.outbox import Outbox
+from app_core.radio import health
 from app_core.radio.publisher import Publisher
 from app_core.radio.reader import Reader
-from app_core.radio.receiver import RtlTcpSettings
-from app_core.radio.station import RadioStation
+from app_core.radio.receiver import RtlTcpSettings, Tuning
+from app_core.radio.ring_buffer import RingBuffer
+from app_core.radio.station import RadioStation, ReceiverChain
 from tests.support.programs import eventually
 from tests.support.signals import complex_noise, complex_tone
 from tests.unit.radio.scripted import FREQUENCY_HZ, RATE_HZ, Published, ScriptedReceiver, receiver_settings
@@ -100,3 +103,120 @@ def test_levels_end_with_the_samples(tmp_path: Path) -> None:
     assert (status["snr_db"], status["level_dbfs"], status["clipping"]) == (0.0, -200.0, 0.0)
     assert status["gain_advice"] == ""
     assert status["faults"][0]["name"] == "no_samples"
+
+
+def _chain_that_flows(station: RadioStation) -> ReceiverChain:
+    """Give the only chain, as it is when samples came just now."""
+    chain = station.chains[0]
+    now_s = time.monotonic()
+    chain.reader.last_sample_s = now_s
+    chain.reader.flowing_since_s = now_s - 60.0
+    chain.reader.tuning = Tuning(RATE_HZ, FREQUENCY_HZ)
+    chain.publisher.last_spectrum_s = now_s
+    return chain
+
+
+def _fault_names(chain: ReceiverChain) -> list[str]:
+    return [fault["name"] for fault in chain.status()["faults"]]
+
+
+def test_what_is_read_off_an_old_spectrum_is_not_told_as_the_present() -> None:
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    chain.publisher.snr_db, chain.publisher.level_dbfs, chain.publisher.clipping = 30.0, -80.0, 0.5
+    chain.publisher._lock.note(30.0, time.monotonic() - 10.0)
+    status = chain.status()
+    assert (status["locked"], status["snr_db"], status["level_dbfs"]) == (True, 30.0, -80.0)
+    chain.publisher.last_spectrum_s -= 5.0
+    status = chain.status()
+    assert (status["running"], status["locked"], status["snr_db"], status["gain_advice"]) == (True, False, 0.0, "")
+    assert [fault["name"] for fault in status["faults"]] == ["spectrum_late"]
+    assert status["faults"][0]["severity"] == "error"
+
+
+def test_a_receiver_that_just_began_owes_no_spectrum_yet() -> None:
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    chain.publisher.last_spectrum_s = 0.0
+    chain.reader.flowing_since_s = time.monotonic() - 0.5
+    assert "spectrum_late" not in _fault_names(chain)
+    chain.reader.flowing_since_s = time.monotonic() - 5.0
+    assert "spectrum_late" in _fault_names(chain)
+
+
+def test_a_device_that_keeps_losing_samples_is_a_fault_and_one_loss_a_warning() -> None:
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    assert "device_overflow" not in _fault_names(chain)
+    for severity in ("warning", "warning", "error"):
+        chain.reader.gap_count += 3
+        chain.reader.lost_samples += 5000
+        fault = next(fault for fault in chain.status()["faults"] if fault["name"] == "device_overflow")
+        assert (fault["severity"], fault["stage"]) == (severity, "receiver")
+    assert "device_overflow" not in _fault_names(chain)
+    assert (chain.status()["gap_count"], chain.status()["overflow_count"]) == (9, 0)
+
+
+def test_a_rate_that_is_off_is_found_by_the_station_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "RATE_WINDOW_S", 0.6)
+    monkeypatch.setattr(health.RateMeter, "_STEP_S", 0.04)
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    began_s = time.monotonic()
+
+    def is_named() -> bool:
+        now_s = time.monotonic()
+        chain.reader.last_sample_s = chain.publisher.last_spectrum_s = now_s
+        chain.reader.progress = (1, round((now_s - began_s) * RATE_HZ * 0.98), now_s)
+        return "sample_rate_off" in _fault_names(chain)
+
+    eventually(is_named, "the fault")
+
+
+def test_one_receiver_that_hangs_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "HUNG_AFTER_S", 0.2)
+    ports = [free_port(), free_port()]
+    receivers = [receiver_settings(id=f"rx{number}", port=port) for number, port in enumerate(ports)]
+    station = RadioStation(receivers, Outbox(RedisSettings(port=free_port(), timeout_s=1.0)))
+    let_go = threading.Event()
+
+    def stick() -> None:
+        let_go.wait(30.0)
+        raise DeviceError("it had stuck")
+
+    first, second = station.chains
+    monkeypatch.setattr(first.reader._receiver, "open", stick)
+    station.start()
+    eventually(lambda: first.reader.is_hung, "that the first hangs")
+    assert "reader_hung" in _fault_names(first)
+    assert station.hung == []
+    monkeypatch.setattr(second.publisher, "_work", lambda: float(let_go.wait(30.0)))
+    eventually(lambda: station.hung == [first.reader.name, second.publisher.name], "that both hang")
+    let_go.set()
+    station.stop()
+
+
+def test_a_ring_that_is_nearly_full_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    ring = RingBuffer(262_144)
+    chain.reader.ring = ring
+    ring.mark(first_sample=0, config_epoch=1, sample_rate_hz=RATE_HZ, center_frequency_hz=FREQUENCY_HZ)
+    ring.write(np.zeros(230_000, dtype=np.complex64))
+    assert chain.ring_message() is not None
+    chain.ring_message()
+    told = [message for message in caplog.messages if message.startswith("ring of rx: fill_percentage is 8")]
+    assert len(told) == 1
+    assert "ring_nearly_full" in _fault_names(chain)
+
+
+def test_what_goes_wrong_on_the_way_to_redis_is_a_warning_of_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    station = _station(receiver_settings(port=free_port()))
+    chain = _chain_that_flows(station)
+    history = {"short": True, "held_s": 4.2, "wanted_s": 30.0}
+    told = station._outbox.status() | {
+        "dropping": True,
+        "dropped_count": 7,
+        "holds_s": 12.0,
+        "histories": {"sdr:history:rx": history},
+    }
+    monkeypatch.setattr(station._outbox, "status", lambda: told)
+    faults = {fault["name"]: fault for fault in chain.status()["faults"]}
+    assert faults["redis_dropping"]["text"].startswith("Redis does not take what is published: 7 messages dropped")
+    assert faults["history_short"]["text"].startswith("the history in Redis reaches 4.2 s back, not 30 s")
+    assert {faults[name]["severity"] for name in ("redis_dropping", "history_short")} == {"warning"}

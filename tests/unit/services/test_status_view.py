@@ -33,13 +33,25 @@ def _receiver(**changes: object) -> dict[str, Any]:
     }
 
 
-def _status(receiver: dict[str, Any], *, pcm_age_s: float = 0.1, last_error: str = "") -> StationStatus:
-    channel = {"name": "Norman", "frequency_hz": 162_550_000, "last_pcm_age_s": pcm_age_s, "snr_db": 20.0}
+def _status(
+    receiver: dict[str, Any],
+    *,
+    pcm_age_s: float = 0.1,
+    last_error: str = "",
+    inputs: dict[str, dict[str, Any]] | None = None,
+    receiver_id: str = "noaa-1",
+    **heard: object,
+) -> StationStatus:
+    channel = {"name": "Norman", "frequency_hz": 162_550_000, "last_pcm_age_s": pcm_age_s, "snr_db": 20.0, **heard}
     health = StationHealth(
-        Aged(SdrMetricsMessage(timestamp=1.0, pid=1, receivers={"noaa-1": receiver}), 0.2),
+        Aged(SdrMetricsMessage(timestamp=1.0, pid=1, receivers={receiver_id: receiver}), 0.2),
         Aged(
             AudioMetricsMessage(
-                timestamp=1.0, pid=1, receivers={}, channels={"wx7": channel}, alerts={"last_error": last_error}
+                timestamp=1.0,
+                pid=1,
+                receivers=inputs or {},
+                channels={"wx7": channel},
+                alerts={"last_error": last_error},
             ),
             0.2,
         ),
@@ -105,6 +117,34 @@ def test_a_station_that_says_nothing_is_shown_as_that() -> None:
     assert status.to_dict()["sdr_age_s"] is None
 
 
+HEADER = "ZCZC-WXR-TOR-029095-020091-020209+0030-0011800-KEAX/NWS-"
+
+
+@pytest.mark.parametrize("width", [80, 100, 124, 125, 160, 200])
+def test_what_matters_stands_there_whole_from_eighty_columns_on(width: int) -> None:
+    receiver = _receiver(lost_samples=123_456_789, sample_rate=10_000_000, last_sample_age_s=12.0)
+    shown = _shown(_status(receiver, last_header=HEADER, headers_decoded=17), width)
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    for words in ("DOWN", "noaa-1", "162.4875 MHz", "24 dB", "12.2 s old", "8 %", "lost", "123456789"):
+        assert words in shown, words
+    for words in ("HEARD", "Norman", "162.5500 MHz", "20 dB", "0.3 s old", "17 headers", HEADER):
+        assert words in shown, words
+    assert ("dBFS" in shown) == ("10000.0 kS/s" in shown) == ("2 overflows" in shown) == (width >= 125)
+
+
+def test_a_long_name_gives_way_to_the_figures() -> None:
+    shown = _shown(_status(_receiver(lost_samples=123_456_789), receiver_id="the-antenna-in-the-attic-of-the-barn"), 80)
+    (row,) = (line for line in shown.splitlines() if "LOCKED" in line)
+    assert "the-antenna-" in row
+    assert row.count("…") == 1
+    assert row.rstrip().endswith("123456789")
+
+
+def test_what_has_never_come_is_no_age() -> None:
+    assert "none yet" in _shown(_status(_receiver(last_sample_age_s=None)))
+
+
 def test_a_narrow_terminal_is_no_error() -> None:
     assert _shown(_status(_receiver()), width=20)
 
@@ -122,3 +162,11 @@ def test_large_letters_stand_on_one_grid() -> None:
     lines = big_lines("The quick brown fox jumps over the lazy dog 3")
     assert len({len(line) for line in lines}) == 1
     assert big_lines("A") == ("▄▀▄", "█▀█", "▀ ▀")
+
+
+def test_a_receiver_off_its_frequency_is_told_what_to_set() -> None:
+    advice = "set frequency_correction_ppm = 12"
+    off = _status(_receiver(), inputs={"noaa-1": {"frequency_correction_ppm": 12.1, "frequency_advice": advice}})
+    assert f"noaa-1: carriers are off by the same share everywhere: {advice}" in _shown(off)
+    right = _status(_receiver(), inputs={"noaa-1": {"frequency_correction_ppm": 0.2, "frequency_advice": ""}})
+    assert "carriers are off" not in _shown(right)
