@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app_core.base.errors import ConfigError
 from app_core.bridge.connection import RedisSettings
+from services.presets import expand_presets
 
 STATION_TABLES = ("station", "redis", "receivers", "channels", "alerts", "captures")
 """Tables that ``station.toml`` may hold."""
@@ -92,7 +93,7 @@ class Loaded:
     station_path
         The ``station.toml`` that was read, or None.
     tables
-        Its tables, as TOML gives them; each half of the program checks its own.
+        Its tables, as TOML gives them, with the presets expanded; each half of the program checks its own.
     redis
         Where Redis is, environment and ``[redis]`` table joined.
     station
@@ -124,7 +125,7 @@ def load(station_path: Path | None = None) -> Loaded:
     program = _program_settings(dotenv_path)
     if station_path is None:
         station_path = _find_station(program)
-    tables = {} if station_path is None else read_station(station_path)
+    tables = {} if station_path is None else expand_presets(read_station(station_path))
     station = parse_table(StationTable, tables.get("station", {}), "station")
     return Loaded(program, station_path, tables, _redis_settings(program, tables.get("redis", {})), station)
 
@@ -174,8 +175,8 @@ def read_station(path: Path) -> dict[str, Any]:
     return tables
 
 
-def parse_table(kind: Any, table: object, name: str) -> Any:
-    """Check one table of ``station.toml``.
+def parse_table(kind: Any, table: object, name: str, source: str = "station.toml: ") -> Any:
+    """Check one table of ``station.toml``, or of `source`, which begins every complaint.
 
     Raises
     ------
@@ -186,14 +187,14 @@ def parse_table(kind: Any, table: object, name: str) -> Any:
     try:
         return adapter.validate_python(table)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(name, problem) for problem in error.errors())) from error
+        raise ConfigError("\n".join(source + _explain(name, problem) for problem in error.errors())) from error
 
 
 def _explain(name: str, problem: Any) -> str:
     where = ".".join([name, *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
-        return f"station.toml: {where}: no such setting"
-    return f"station.toml: {where}: {problem['msg']}"
+        return f"{where}: no such setting"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _program_settings(dotenv_path: Path | None) -> ProgramSettings:

@@ -71,6 +71,16 @@ class QueuedEvent:
     monotonic_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedEnd:
+    """The end of a channel: there will be no more of it."""
+
+    channel_id: str
+
+
+Queued = QueuedPcm | QueuedEvent | QueuedEnd
+
+
 class Intake:
     """The queue. Every method may be called from any thread and returns at once.
 
@@ -97,7 +107,7 @@ class Intake:
         self.arrived = threading.Event()
         self._pcm_s = pcm_s
         self._n_events = n_events
-        self._queue: deque[QueuedPcm | QueuedEvent] = deque()
+        self._queue: deque[Queued] = deque()
         self._queued_s: dict[str, float] = {}
         self._queued_events = 0
         # Held for a few instructions only, never while anything is done with an item.
@@ -123,7 +133,13 @@ class Intake:
             self._queue.append(item)
         self.arrived.set()
 
-    def take(self) -> QueuedPcm | QueuedEvent | None:
+    def put_end(self, item: QueuedEnd) -> None:
+        """Append the end of a channel, behind all that came of it."""
+        with self._lock:
+            self._queue.append(item)
+        self.arrived.set()
+
+    def take(self) -> Queued | None:
         """Give the next item, or None."""
         with self._lock:
             if not self._queue:
@@ -131,7 +147,7 @@ class Intake:
             item = self._queue.popleft()
             if isinstance(item, QueuedPcm):
                 self._queued_s[item.channel_id] -= item.seconds
-            else:
+            elif isinstance(item, QueuedEvent):
                 self._queued_events -= 1
             return item
 

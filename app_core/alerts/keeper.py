@@ -29,7 +29,7 @@ from app_core.alerts.alert import Alert, EndReason, utc_from_seconds
 from app_core.alerts.directory_lock import hold_directory
 from app_core.alerts.flac_file import whole_length
 from app_core.alerts.handover import Handover, deliver_to_publisher, deliver_to_store
-from app_core.alerts.intake import Intake, QueuedEvent, QueuedPcm
+from app_core.alerts.intake import Intake, Queued, QueuedEnd, QueuedEvent, QueuedPcm
 from app_core.alerts.message_audio import MessageAudio, OpenMessage
 from app_core.alerts.recorder import PreRoll, to_int16
 from app_core.alerts.recordings_folder import DiskRoom, mend_recordings, prune_recordings
@@ -190,6 +190,13 @@ class AlertKeeper(Worker):
             end_s = utc_from_seconds(to_utc(event.end_sample)).timestamp()
             self._intake.put_event(QueuedEvent(channel_id, receiver_id, event, start_s, end_s, self._monotonic()))
 
+    def end_channel(self, channel_id: str) -> None:
+        """Take it that a channel is no more: its open message ends, and what was kept of its audio is forgotten.
+
+        A channel of the same name may begin at once; what it hears is another station's.
+        """
+        self._intake.put_end(QueuedEnd(channel_id))
+
     # Called by whoever supervises.
 
     def start(self) -> None:
@@ -304,7 +311,12 @@ class AlertKeeper(Worker):
             self._last_error = f"{type(error).__name__}: {error}"
             log.exception("%s: an item failed", self.name)
 
-    def _take(self, item: QueuedPcm | QueuedEvent) -> None:
+    def _take(self, item: Queued) -> None:
+        if isinstance(item, QueuedEnd):
+            ended = self._channels.pop(item.channel_id, None)
+            if ended is not None:
+                self._end(item.channel_id, ended, "interrupted")
+            return
         audio = self._channels.setdefault(item.channel_id, MessageAudio())
         if isinstance(item, QueuedPcm):
             self._take_pcm(audio, item)

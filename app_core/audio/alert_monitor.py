@@ -34,6 +34,10 @@ class Keeper(Protocol):
         """Take events; must not wait."""
         ...
 
+    def end_channel(self, channel_id: str) -> None:
+        """Take it that a channel is no more; must not wait."""
+        ...
+
 
 class Listener(Protocol):
     """What else wants the events of all channels: `app_core.audio.capture_requests.CaptureRequests`."""
@@ -104,6 +108,11 @@ class AlertMonitor:
             events = self._decoder.finish()
             if events:
                 self._tell(events)
+
+    def end(self) -> None:
+        """Finish, and have the keeper end what is open: the channel is no more, or is another one now."""
+        self.finish()
+        self._keeper.end_channel(self.channel_id)
 
     def _begin(self, block: PcmBlock, events: list[SameEvent]) -> SameDecoder:
         if self._decoder is not None:

@@ -52,6 +52,8 @@ class LoudnessLeveler:
 
     Attributes
     ----------
+    target_lufs
+        As given; it may be changed.
     gain_db, loudness_lufs
         Present gain, and short-term loudness of what came in; -inf before there is any.
 
@@ -67,7 +69,7 @@ class LoudnessLeveler:
         except ImportError as error:
             raise ConfigError("loudness_lufs needs pyebur128; type: pip install pyebur128") from error
         self._ebur128: Any = pyebur128
-        self._target_lufs = target_lufs
+        self.target_lufs = target_lufs
         self._meter: Any = None
         self._shape: tuple[float, int] = (0.0, 0)
         self._last: PcmBlock | None = None
@@ -175,7 +177,7 @@ class LoudnessLeveler:
         self.loudness_lufs = loudness
         if not loudness > GATE_LUFS:
             return
-        wanted_db = min(max(self._target_lufs - loudness, -MAX_GAIN_DB), MAX_GAIN_DB)
+        wanted_db = min(max(self.target_lufs - loudness, -MAX_GAIN_DB), MAX_GAIN_DB)
         step_s = _FRAMES_PER_STEP * _FRAME_S
         change_db = min(max(wanted_db - self.gain_db, -LOWER_DB_PER_S * step_s), RAISE_DB_PER_S * step_s)
         self.gain_db += change_db

@@ -64,7 +64,7 @@ class RedisSDRSourceAdapter:
         self.receiver_id = receiver_id
         self._settings = settings
         self._channels = list(channels)
-        self.bank = ChannelBank(channels)
+        self.bank = ChannelBank(channels, listen=True)
         self._inbox = SampleInbox(HistoryReader(settings, keys.history(receiver_id)))
         self._inbox.catch_up(None)
         self._meter = LatenessMeter(receiver_id)
@@ -150,7 +150,7 @@ class RedisSDRSourceAdapter:
 
     def renewed_bank(self) -> RedisSDRSourceAdapter:
         """Give this adapter back with fresh filters: the thread that used them died in the middle of a block."""
-        self.bank = ChannelBank(self._channels)
+        self.bank = ChannelBank(self._channels, listen=True)
         return self
 
     def close(self) -> None:

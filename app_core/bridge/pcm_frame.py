@@ -1,6 +1,7 @@
 """Audio between the jobs: the binary frames of ``audio:pcm:{channel_id}``.
 
-A frame is a header of 48 bytes, little-endian, and then signed 16-bit mono samples::
+A frame is a header of 48 bytes, little-endian, and then signed 16-bit samples, left and right in turn where there are
+two channels::
 
     offset  type    field
          0  4s      "HPCM"
@@ -41,7 +42,7 @@ def encode_pcm(block: PcmBlock) -> bytes:
         _MAGIC,
         _VERSION,
         _S16LE,
-        1,
+        1 if block.pcm.ndim == 1 else block.pcm.shape[1],
         block.sample_rate_hz,
         block.first_sample,
         block.timestamp,
@@ -64,11 +65,12 @@ def decode_pcm(frame: bytes) -> PcmBlock:
     if len(frame) < _HEADER.size:
         raise WireError(f"PCM frame of {len(frame)} bytes is shorter than its header")
     magic, version, sample_format, channels, rate_hz, first, timestamp, epoch, count, _ = _HEADER.unpack_from(frame)
-    if magic != _MAGIC or version != _VERSION or sample_format != _S16LE or channels != 1:
+    if magic != _MAGIC or version != _VERSION or sample_format != _S16LE or channels not in (1, 2):
         raise WireError(f"not a PCM frame of version {_VERSION}: {frame[:8]!r}")
     if not (math.isfinite(rate_hz) and rate_hz > 0 and math.isfinite(timestamp)):
         raise WireError(f"PCM frame with a rate of {rate_hz} and a timestamp of {timestamp}")
-    if count > MAX_SAMPLES_PER_FRAME or len(frame) != _HEADER.size + 2 * count:
+    if count > MAX_SAMPLES_PER_FRAME or len(frame) != _HEADER.size + 2 * channels * count:
         raise WireError(f"PCM frame of {len(frame)} bytes claims {count} samples")
     pcm = np.frombuffer(frame, dtype="<i2", offset=_HEADER.size).astype(np.float32) / np.float32(32767.0)
+    pcm = pcm if channels == 1 else pcm.reshape(-1, channels)
     return PcmBlock(pcm, rate_hz, first, timestamp, epoch)

@@ -8,33 +8,37 @@ jumps by the time that was lost, and the two counts never drift apart. The filte
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Annotated, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from app_core.base.blocks import IqBlock, PcmBlock
 from app_core.base.errors import ConfigError
-from app_core.demod.demodulator import Mode, make_demodulator
-from app_core.dsp.channelizer import MAX_BANDWIDTH_SHARE, Channelizer, ChannelSpec
+from app_core.demod.chain import (
+    MIN_CHANNEL_RATE_HZ,
+    RATE_STEP_HZ,
+    Chain,
+    ChannelLevels,
+    channel_rate_hz,
+    filter_width_hz,
+    kind_of,
+    spec_of,
+)
+from app_core.demod.channel_config import ChannelConfig, SquelchConfig
+from app_core.dsp._stack_kernels import copy_sane, turn_rows
+from app_core.dsp.channel_stack import Loops
+from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from app_core.dsp.frame_plan import exact_rate
-from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
-from app_core.dsp.resampler import Resampler
+
+__all__ = ["MIN_CHANNEL_RATE_HZ", "ChannelBank", "ChannelConfig", "ChannelLevels"]
 
 _log = logging.getLogger(__name__)
 
-MIN_CHANNEL_RATE_HZ = 24_000
-"""Rate of a channel's IQ; wider channels take a multiple of `_RATE_STEP_HZ`."""
-
-_RATE_STEP_HZ = 8_000
-_AUDIO_PASSBAND_HZ = 5_000.0
-_AUDIO_STOPBAND_SHARE = 1.35
-_NARROW_PASSBAND_SHARE = 0.425
+_KINDS = (ChannelSpec(0.0, 16_000.0, 24_000.0), ChannelSpec(0.0, 1.0, RATE_STEP_HZ))
+"""What the frames are laid out for: channels whose filters fall within `chain.TRANSITION_HZ`, which both of these do,
+and whose rates are multiples of `RATE_STEP_HZ`. So the frames depend on the capture alone, and not on the channels."""
 
 _SAME_RATE = 1e-4
 """Rates that differ by less than this share are one rate, measured twice."""
@@ -44,52 +48,10 @@ _SAME_FREQUENCY_HZ = 1.0
 _BROKEN = 1e6
 """No sample is this far above full scale: such samples, NaN and infinite ones are taken as 0."""
 
-_READING_S = 0.5
-"""Time constant of the readings."""
+_PART_SAMPLES = 1 << 17
+"""A larger block is taken in parts: what is made of a part stays in the inner caches."""
 
-
-class ChannelConfig(BaseModel):
-    """One channel to receive.
-
-    Attributes
-    ----------
-    id
-        Name in keys and messages.
-    receiver_id
-        Receiver whose capture holds the channel.
-    frequency_hz
-        Carrier.
-    mode
-        Modulation.
-    bandwidth_hz
-        Width of the channel filter.
-    deviation_hz
-        Deviation that gives audio of ±1.
-    audio_rate_hz
-        Rate of the audio.
-    name
-        For people.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    id: Annotated[str, Field(min_length=1)]
-    receiver_id: Annotated[str, Field(min_length=1)]
-    frequency_hz: Annotated[float, Field(gt=0)]
-    mode: Mode = Mode.NFM
-    bandwidth_hz: Annotated[float, Field(ge=5_000, le=50_000)] = 16_000.0
-    deviation_hz: Annotated[float, Field(gt=0, le=50_000)] = 5_000.0
-    audio_rate_hz: Annotated[int, Field(ge=8_000, le=96_000)] = 24_000
-    name: str = ""
-
-
-class ChannelLevels(TypedDict):
-    """Readings of one channel, averaged over about half a second: JSON numbers, never NaN."""
-
-    level_dbfs: float
-    snr_db: float
-    frequency_error_hz: float
-    deviation_hz: float
+_NOTHING: NDArray[np.complex64] = np.zeros(0, dtype=np.complex64)
 
 
 class ChannelBank:
@@ -102,6 +64,8 @@ class ChannelBank:
     ----------
     configs
         The channels, any number; all of one receiver.
+    listen
+        Whether `take_listening` will be called after each `push`, `flush` and `configure`.
 
     Attributes
     ----------
@@ -114,22 +78,54 @@ class ChannelBank:
         If two channels have one id, or not all are of one receiver.
     """
 
-    def __init__(self, configs: Sequence[ChannelConfig]) -> None:
-        ids = [config.id for config in configs]
-        if len(set(ids)) != len(ids):
-            twice = sorted({name for name in ids if ids.count(name) > 1})
-            raise ConfigError(f"channel id used twice: {', '.join(twice)}; give every channel its own id")
-        if len({config.receiver_id for config in configs}) > 1:
-            raise ConfigError("the channels of one bank are of one receiver; make a bank for each receiver")
+    def __init__(self, configs: Sequence[ChannelConfig], *, listen: bool = False) -> None:
+        _check(configs)
         self._configs = tuple(configs)
+        self._listens = listen
+        self._listening: list[tuple[str, PcmBlock]] = []
         # The blocks that the filters were built for and that came last, without their samples.
         self._built: IqBlock | None = None
         self._last: IqBlock | None = None
         self._rate = Fraction(1)
-        self._expected = 0
-        self._channelizer = Channelizer(1.0, [])
-        self._channels: list[_Channel] = []
+        # Where this piece of the stream began, and where the next block of it begins; -1 between two pieces.
+        self._began = 0
+        self._expected = -1
+        self._channelizer = Channelizer(1.0)
+        self._chains: list[Chain] = []
         self.out_of_band: tuple[str, ...] = ()
+
+    def configure(self, configs: Sequence[ChannelConfig]) -> list[tuple[str, PcmBlock]]:
+        """Receive other channels from the next sample on.
+
+        A channel that stays as it is goes on as if nothing had happened, bit for bit; so does one of which only the
+        name, the squelch or the loudness changes. Any other change ends a channel and begins another.
+
+        Parameters
+        ----------
+        configs
+            All channels, as for the class.
+
+        Returns
+        -------
+        audio
+            The last audio of the channels that end, up to the end of the last block: ids and audio, as from `push`.
+
+        Raises
+        ------
+        ConfigError
+            As for the class; then nothing has changed.
+        """
+        _check(configs)
+        before = {_reception(config) for chain in self._chains for config in chain.configs}
+        wanted = {_reception(config): config for config in configs}
+        ended = self._end_channels(set(wanted))
+        for chain in self._chains:
+            chain.rename([wanted[_reception(config)] for config in chain.configs])
+        self._configs = tuple(configs)
+        if self._built is not None:
+            fitting = self._fitting(self._built)
+            self._add_channels([config for config in fitting if _reception(config) not in before], self._built)
+        return ended
 
     def push(self, block: IqBlock) -> list[tuple[str, PcmBlock]]:
         """Demodulate the next block.
@@ -153,11 +149,15 @@ class ChannelBank:
         elif block.first_sample != self._expected:
             audio += self.flush()
             self._begin(block)
-        self._last = replace(block, iq=block.iq[:0].copy())
+        self._last = _without_samples(block)
         self._expected = block.first_sample + block.iq.shape[0]
-        if self._channels:
-            audio += self._emit(self._channelizer.push(_finite(block.iq)))
-        return audio
+        # Read-only, as samples from a message are: a kernel is compiled for the one kind or for the other.
+        iq = np.ascontiguousarray(block.iq).view()
+        iq.flags.writeable = False
+        # Without any channel too: one that comes later begins with what was before it, and not with a click.
+        for start in range(0, iq.shape[0], _PART_SAMPLES):
+            self._hear(self._channelizer.push_stacks(iq[start : start + _PART_SAMPLES]))
+        return audio + self._collect(self._chains)
 
     def flush(self) -> list[tuple[str, PcmBlock]]:
         """End the stream: return the audio that still is in the filters; the next block begins a new piece.
@@ -167,20 +167,50 @@ class ChannelBank:
         audio
             As from `push`; the audio then reaches to the end of the last block.
         """
-        if not self._channels:
-            return []
-        audio = self._emit(self._channelizer.flush(), last=True)
+        if self._expected >= 0:
+            self._hear(self._channelizer.flush_stacks())
+            for chain in self._chains:
+                chain.end(self._expected / self._rate)
         # No block begins here, so the next one is a jump and begins its own piece.
         self._expected = -1
-        return audio
+        return self._collect(self._chains)
+
+    def take_listening(self) -> list[tuple[str, PcmBlock]]:
+        """Give what people hear since the last time, of the channels of which they hear something else.
+
+        Each block stands for the one of the same channel, first sample and epoch that `push` gave: in stereo, or with
+        silence where the squelch is closed. The decoder is given the other.
+        """
+        listening, self._listening = self._listening, []
+        return listening
 
     def levels(self) -> dict[str, ChannelLevels]:
         """Readings of the channels that the capture holds, by id; empty before the first audio."""
-        return {channel.config.id: channel.levels() for channel in self._channels if channel.heard}
+        return {
+            config.id: chain.levels(row)
+            for chain in self._chains
+            if chain.heard
+            for row, config in enumerate(chain.configs)
+        }
 
     def _build(self, block: IqBlock) -> None:
-        self._built = replace(block, iq=block.iq[:0].copy())
+        self._built = _without_samples(block)
         self._rate = exact_rate(block.sample_rate_hz)
+        kinds = [kind for kind in _KINDS if kind.output_rate_hz <= self._rate]
+        self._channelizer = Channelizer(float(self._rate), (), kinds, Loops(_copy, turn_rows))
+        self._chains = []
+        self._begin(block)
+        self._add_channels(self._fitting(block), block)
+
+    def _begin(self, block: IqBlock) -> None:
+        """Start a piece of the stream with `block`."""
+        self._began = self._expected = block.first_sample
+        self._channelizer.reset()
+        for chain in self._chains:
+            chain.begin(block.first_sample / self._rate)
+
+    def _fitting(self, block: IqBlock) -> list[ChannelConfig]:
+        """Channels that the capture holds; the others are noted, and told of when they are others than before."""
         fitting = [config for config in self._configs if _fits(config, block)]
         missing = [config for config in self._configs if config not in fitting]
         if missing and tuple(config.id for config in missing) != self.out_of_band:
@@ -191,110 +221,93 @@ class ChannelBank:
                 ", ".join(f"{config.id} ({config.frequency_hz / 1e6:.4f} MHz)" for config in missing),
             )
         self.out_of_band = tuple(config.id for config in missing)
-        specs = [
-            ChannelSpec(c.frequency_hz - block.center_frequency_hz, c.bandwidth_hz, _channel_rate_hz(c.bandwidth_hz))
-            for c in fitting
-        ]
-        self._channelizer = Channelizer(float(self._rate), specs)
-        self._channels = [_Channel(config) for config in fitting]
-        self._begin(block)
+        return fitting
 
-    def _begin(self, block: IqBlock) -> None:
-        """Start a piece of the stream with `block`."""
-        self._channelizer.reset()
-        for channel in self._channels:
-            channel.begin(block.first_sample / self._rate)
+    def _add_channels(self, configs: Sequence[ChannelConfig], built: IqBlock) -> None:
+        """Begin channels with the next sample."""
+        n_in = self._expected - self._began if self._expected >= 0 else 0
+        for kind in dict.fromkeys(kind_of(config) for config in configs):
+            members = [config for config in configs if kind_of(config) == kind]
+            keys = self._channelizer.add([spec_of(config, built.center_frequency_hz) for config in members])
+            chain = Chain(members, keys, listen=self._listens)
+            # The filter bank's first output is the first that does not stand before the next input.
+            rate_hz = channel_rate_hz(members[0])
+            first_output = -(-n_in * rate_hz // self._rate)
+            chain.begin(self._began / self._rate + Fraction(first_output, rate_hz))
+            self._chains.append(chain)
 
-    def _emit(self, streams: list[NDArray[np.complex64]], last: bool = False) -> list[tuple[str, PcmBlock]]:
+    def _end_channels(self, kept: set[ChannelConfig]) -> list[tuple[str, PcmBlock]]:
+        """End all channels but those that are received as `kept` say; return their last audio."""
+        ended, chains = [], []
+        for chain in self._chains:
+            is_kept = [_reception(config) in kept for config in chain.configs]
+            for key in (key for key, stays in zip(chain.keys, is_kept, strict=True) if not stays):
+                iq = self._channelizer.remove(key)
+                if self._expected >= 0:
+                    alone = chain.take([key])
+                    alone.push(iq[None])
+                    alone.end(self._expected / self._rate)
+                    ended.append(alone)
+            keys = [key for key, stays in zip(chain.keys, is_kept, strict=True) if stays]
+            if keys:
+                chains.append(chain if len(keys) == len(chain.keys) else chain.take(keys))
+        self._chains = chains
+        return self._collect(ended)
+
+    def _hear(self, stacks: Iterable[tuple[list[int], NDArray[np.complex64]]]) -> None:
+        # A chain is a stack of the filter bank: both came by one call of its `add`, and lose channels together.
+        for chain, (_, iq) in zip(self._chains, stacks, strict=True):
+            chain.push(iq)
+
+    def _collect(self, chains: Sequence[Chain]) -> list[tuple[str, PcmBlock]]:
+        """Audio of chains as blocks, in the order of the configuration."""
         last_block = self._last
-        assert last_block is not None  # noqa: S101  (only called behind the first block)
-        end_s = self._expected / self._rate
-        audio = []
-        for channel, iq in zip(self._channels, streams, strict=True):
-            first_sample, pcm = channel.push(iq, end_s if last else None)
-            if pcm.shape[0] == 0:
+        audio: list[tuple[str, PcmBlock]] = []
+        for chain in chains:
+            first_sample, pcm, listening = chain.collect()
+            if last_block is None or pcm.shape[1] == 0:
                 continue
-            rate = channel.config.audio_rate_hz
-            after_s = float(Fraction(first_sample, rate) - last_block.first_sample / self._rate)
-            timestamp = last_block.timestamp + after_s
-            block = PcmBlock(pcm, float(rate), first_sample, timestamp, last_block.config_epoch)
-            audio.append((channel.config.id, block))
+            rate_hz = chain.configs[0].audio_rate_hz
+            after_s = float(Fraction(first_sample, rate_hz) - last_block.first_sample / self._rate)
+            timestamp, epoch = last_block.timestamp + after_s, last_block.config_epoch
+            audio += [
+                (config.id, PcmBlock(row, float(rate_hz), first_sample, timestamp, epoch))
+                for config, row in zip(chain.configs, pcm, strict=True)
+            ]
+            self._listening += [
+                (config.id, PcmBlock(heard, float(rate_hz), first_sample, timestamp, epoch))
+                for config, heard in zip(chain.configs, listening, strict=True)
+                if heard is not None
+            ]
+        if len(chains) > 1:
+            places = {config.id: place for place, config in enumerate(self._configs)}
+            audio.sort(key=lambda pair: places[pair[0]])
         return audio
 
 
-class _Channel:
-    """What lies behind the filter bank for one channel: demodulator, audio filter, count of samples, readings."""
-
-    def __init__(self, config: ChannelConfig) -> None:
-        self.config = config
-        rate_hz = _channel_rate_hz(config.bandwidth_hz)
-        self._iq_rate_hz = rate_hz
-        self._demodulator = make_demodulator(config.mode, rate_hz, config.deviation_hz)
-        passband_hz = min(_AUDIO_PASSBAND_HZ, _NARROW_PASSBAND_SHARE * config.audio_rate_hz)
-        self._filter: Resampler[np.float32] = Resampler(
-            Fraction(config.audio_rate_hz, rate_hz),
-            passband_hz / rate_hz,
-            _AUDIO_STOPBAND_SHARE * passband_hz / rate_hz,
-            np.float32,
-        )
-        self._next_sample = 0
-        self.heard = False
-        # Means of |z|², |z|⁴, of the frequency and of its square about the mean.
-        self._means = np.zeros(4)
-
-    def begin(self, start_s: Fraction) -> None:
-        """Start a piece of the stream at stream time `start_s`."""
-        self._demodulator.reset()
-        self._filter.reset()
-        self._next_sample = round(start_s * self.config.audio_rate_hz)
-
-    def push(self, iq: NDArray[np.complex64], end_s: Fraction | None) -> tuple[int, NDArray[np.float32]]:
-        """Demodulate; where the piece ends at `end_s`, give all audio up to it. Returns the first index and audio."""
-        pcm = self._filter.push(self._demodulator.push(iq))
-        first_sample = self._next_sample
-        if end_s is not None:
-            pcm = np.concatenate((pcm, self._filter.flush()))
-            pcm = pcm[: max(round(end_s * self.config.audio_rate_hz) - first_sample, 0)]
-        self._next_sample += pcm.shape[0]
-        if iq.shape[0]:
-            self._read(iq)
-        return first_sample, pcm
-
-    def levels(self) -> ChannelLevels:
-        """The readings."""
-        second, fourth, frequency_hz, variance = (float(mean) for mean in self._means)
-        return ChannelLevels(
-            level_dbfs=power_dbfs(second),
-            snr_db=constant_envelope_snr_db(second, fourth),
-            frequency_error_hz=frequency_hz,
-            deviation_hz=math.sqrt(2.0 * variance),
-        )
-
-    def _read(self, iq: NDArray[np.complex64]) -> None:
-        power = np.square(iq.real) + np.square(iq.imag)
-        demodulator = self._demodulator
-        now = np.array(
-            [
-                power.mean(dtype=np.float64),
-                np.square(power.astype(np.float64)).mean(),
-                demodulator.frequency_error_hz,
-                demodulator.deviation_hz**2 / 2.0,
-            ]
-        )
-        share = 1.0 - math.exp(-iq.shape[0] / (self._iq_rate_hz * _READING_S)) if self.heard else 1.0
-        self._means += share * (now - self._means)
-        self.heard = True
+def _copy(target: NDArray[np.complex64], source: NDArray[np.complex64]) -> None:
+    copy_sane(target, source, _BROKEN)
 
 
-def _channel_rate_hz(bandwidth_hz: float) -> int:
-    steps = math.ceil(bandwidth_hz / MAX_BANDWIDTH_SHARE / _RATE_STEP_HZ)
-    return max(steps * _RATE_STEP_HZ, MIN_CHANNEL_RATE_HZ)
+def _check(configs: Sequence[ChannelConfig]) -> None:
+    """Raise `ConfigError` if these cannot be the channels of one bank."""
+    ids = [config.id for config in configs]
+    if len(set(ids)) != len(ids):
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        raise ConfigError(f"channel id used twice: {', '.join(twice)}; give every channel its own id")
+    if len({config.receiver_id for config in configs}) > 1:
+        raise ConfigError("the channels of one bank are of one receiver; make a bank for each receiver")
+
+
+def _reception(config: ChannelConfig) -> ChannelConfig:
+    """What decides how a channel is received, without what is only told or done to its streams."""
+    return config.model_copy(update={"name": "", "squelch": SquelchConfig(), "loudness_lufs": None})
 
 
 def _fits(config: ChannelConfig, block: IqBlock) -> bool:
     """Whether the capture holds the whole channel."""
-    reach_hz = abs(config.frequency_hz - block.center_frequency_hz) + config.bandwidth_hz / 2.0
-    return reach_hz <= block.sample_rate_hz / 2.0 and _channel_rate_hz(config.bandwidth_hz) <= block.sample_rate_hz
+    reach_hz = abs(config.frequency_hz - block.center_frequency_hz) + filter_width_hz(config) / 2.0
+    return reach_hz <= block.sample_rate_hz / 2.0 and channel_rate_hz(config) <= block.sample_rate_hz
 
 
 def _rebuild_needed(built: IqBlock, block: IqBlock) -> bool:
@@ -305,13 +318,12 @@ def _rebuild_needed(built: IqBlock, block: IqBlock) -> bool:
     )
 
 
-def _finite(iq: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """`iq` itself where all of it is sane, else a copy with the broken samples at 0."""
-    if iq.shape[0] == 0:
-        return iq
-    components = np.ascontiguousarray(iq).view(np.float32)
-    # Both are False for NaN.
-    if components.max() < _BROKEN and components.min() > -_BROKEN:
-        return iq
-    sane = np.abs(components.reshape(-1, 2)).max(axis=1) < _BROKEN
-    return np.where(sane, iq, np.complex64(0))
+def _without_samples(block: IqBlock) -> IqBlock:
+    return IqBlock(
+        _NOTHING,
+        block.sample_rate_hz,
+        block.center_frequency_hz,
+        block.first_sample,
+        block.timestamp,
+        block.config_epoch,
+    )

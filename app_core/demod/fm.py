@@ -13,12 +13,15 @@ that the audio is free of it and it can be reported.
 from __future__ import annotations
 
 import cmath
+import copy
 import math
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._kernels import discriminate, level_and_deemphasize
+from app_core.dsp._kernels import discriminate_stack, level_and_deemphasize_stack
+from app_core.dsp._stack_kernels import sums_and_squares
 
 DEEMPHASIS_HZ = 300.0
 """Corner of the de-emphasis of land-mobile FM and NOAA Weather Radio."""
@@ -30,13 +33,15 @@ TRACKING_HZ = 20.0
 """Corner of the high-pass that takes the mean out: a mistuning dies away in 8 ms, speech from 300 Hz up is kept."""
 
 
-class FmDemodulator:
-    """Demodulate narrow-band FM, as a stream.
+class FmStack:
+    """Demodulate channels of narrow-band FM side by side, as streams; none has a part in another's audio.
 
     Parameters
     ----------
     sample_rate_hz
         Rate of IQ and of audio.
+    n_channels
+        Number of channels.
     deviation_hz
         Deviation that gives audio of ±1.
     deemphasis_hz
@@ -44,10 +49,12 @@ class FmDemodulator:
 
     Attributes
     ----------
+    n_audio, delay_s, decimation
+        1, 0 and 1: mono, not late, a sample of audio for each of IQ.
     frequency_error_hz
-        Mean frequency in the last `push` that was not empty, relative to 0 Hz; 0 before.
+        Shape (n_channels,): mean frequency in the last `push` that was not empty, relative to 0 Hz; 0 before.
     deviation_hz
-        Peak deviation of a tone with the power of the modulation heard in that `push`; 0 before.
+        Shape (n_channels,): peak deviation of a tone with the power of the modulation heard in that `push`; 0 before.
 
     Raises
     ------
@@ -56,7 +63,11 @@ class FmDemodulator:
     """
 
     def __init__(
-        self, sample_rate_hz: float, deviation_hz: float = 5000.0, deemphasis_hz: float | None = DEEMPHASIS_HZ
+        self,
+        sample_rate_hz: float,
+        n_channels: int,
+        deviation_hz: float = 5000.0,
+        deemphasis_hz: float | None = DEEMPHASIS_HZ,
     ) -> None:
         if not deviation_hz > 0.0:
             raise ValueError(f"a deviation is positive, not {deviation_hz} Hz")
@@ -64,13 +75,16 @@ class FmDemodulator:
             raise ValueError(f"the corner of the de-emphasis is positive, not {deemphasis_hz} Hz")
         if not sample_rate_hz > 2.0 * REFERENCE_HZ:
             raise ValueError(f"FM is demodulated above {2.0 * REFERENCE_HZ:.0f} samples a second, not {sample_rate_hz}")
+        self.n_audio = 1
+        self.delay_s = 0.0
+        self.decimation = 1
         self._full_deviation_hz = deviation_hz
         self._scale = sample_rate_hz / (2.0 * math.pi * deviation_hz)
         self._tracking = 1.0 - math.exp(-2.0 * math.pi * TRACKING_HZ / sample_rate_hz)
         self._pole = 0.0 if deemphasis_hz is None else math.exp(-2.0 * math.pi * deemphasis_hz / sample_rate_hz)
         self._gain = self._reference_gain(sample_rate_hz)
-        self.frequency_error_hz = 0.0
-        self.deviation_hz = 0.0
+        self.frequency_error_hz: NDArray[np.float64] = np.zeros(n_channels)
+        self.deviation_hz: NDArray[np.float64] = np.zeros(n_channels)
         self.reset()
 
     def _reference_gain(self, sample_rate_hz: float) -> float:
@@ -83,33 +97,94 @@ class FmDemodulator:
 
     def reset(self) -> None:
         """Forget the past, for a gap in the stream; the readings stay."""
-        self._previous = 0j
-        self._state = np.zeros(2, dtype=np.float64)
+        n_channels = self.frequency_error_hz.shape[0]
+        self._previous: NDArray[np.complex64] = np.zeros(n_channels, dtype=np.complex64)
+        self._state = np.zeros((n_channels, 2), dtype=np.float64)
 
     def push(self, iq: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """Demodulate the next part of the stream.
+        """Demodulate the next part of the streams.
 
         Parameters
         ----------
         iq
-            Shape (n,), n >= 0, any level.
+            Shape (n_channels, n), n >= 0, any level.
 
         Returns
         -------
         pcm
-            Shape (n,); within ±4, beyond which it is clipped. NaN or infinite input comes out as silence.
+            Shape (n_channels, n); within ±4, beyond which it is clipped. NaN or infinite input comes out as silence.
             [±1 at the full deviation]
         """
-        pcm = np.empty(iq.shape[0], dtype=np.float32)
-        if iq.shape[0] == 0:
+        pcm = np.empty(iq.shape, dtype=np.float32)
+        n = iq.shape[1]
+        if n == 0:
             return pcm
-        frequency = np.empty(iq.shape[0], dtype=np.float32)
-        discriminate(iq, self._previous, self._scale, frequency)
-        self._previous = complex(iq[-1])
-        level_and_deemphasize(frequency, self._state, self._tracking, self._pole, self._gain, pcm)
-        mean = float(frequency.mean(dtype=np.float64))
-        variance = float(np.square(frequency).mean(dtype=np.float64)) - mean * mean
-        if math.isfinite(variance):
-            self.frequency_error_hz = mean * self._full_deviation_hz
-            self.deviation_hz = math.sqrt(2.0 * max(variance, 0.0)) * self._full_deviation_hz
+        frequency = np.empty(iq.shape, dtype=np.float32)
+        discriminate_stack(iq, self._previous, self._scale, frequency)
+        level_and_deemphasize_stack(frequency, self._state, self._tracking, self._pole, self._gain, pcm)
+        sums = np.empty((iq.shape[0], 2), dtype=np.float64)
+        sums_and_squares(frequency, sums)
+        mean = sums[:, 0] / n
+        variance = np.maximum(sums[:, 1] / n - mean * mean, 0.0)
+        self.frequency_error_hz = mean * self._full_deviation_hz
+        self.deviation_hz = np.sqrt(2.0 * variance) * self._full_deviation_hz
+        return pcm
+
+    def readings(self, row: int) -> dict[str, float | bool | None]:
+        """Nothing: narrow-band FM measures what every mode does."""
+        return {}
+
+    def take(self, rows: list[int]) -> Self:
+        """Make a stack that goes on with some of the channels, where this one stands."""
+        taken = copy.copy(self)
+        taken.frequency_error_hz, taken.deviation_hz = self.frequency_error_hz[rows], self.deviation_hz[rows]
+        taken._previous, taken._state = self._previous[rows], self._state[rows]
+        return taken
+
+
+class FmDemodulator:
+    """Demodulate one channel of narrow-band FM, as a stream.
+
+    Parameters
+    ----------
+    sample_rate_hz, deviation_hz, deemphasis_hz
+        As of `FmStack`.
+
+    Attributes
+    ----------
+    n_audio
+        1: mono.
+    delay_s
+        0: the audio is not late.
+    frequency_error_hz, deviation_hz
+        As of `FmStack`, of the one channel.
+
+    Raises
+    ------
+    ValueError
+        As `FmStack`.
+    """
+
+    def __init__(
+        self, sample_rate_hz: float, deviation_hz: float = 5000.0, deemphasis_hz: float | None = DEEMPHASIS_HZ
+    ) -> None:
+        self._stack = FmStack(sample_rate_hz, 1, deviation_hz, deemphasis_hz)
+        self.n_audio = 1
+        self.delay_s = 0.0
+        self.frequency_error_hz = 0.0
+        self.deviation_hz = 0.0
+
+    def reset(self) -> None:
+        """Forget the past, for a gap in the stream; the readings stay."""
+        self._stack.reset()
+
+    def readings(self) -> dict[str, float | bool | None]:
+        """Nothing: narrow-band FM measures what every mode does."""
+        return {}
+
+    def push(self, iq: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Demodulate the next part of the stream: `FmStack.push` for shape (n,)."""
+        pcm: NDArray[np.float32] = self._stack.push(iq[None, :])[0]
+        self.frequency_error_hz = float(self._stack.frequency_error_hz[0])
+        self.deviation_hz = float(self._stack.deviation_hz[0])
         return pcm

@@ -1,7 +1,7 @@
-"""The choice of FFT sizes for overlap-save with a rational decimation.
+"""The choice of frames for overlap-save with a rational decimation.
 
-Convention: rates are exact fractions. A frame of `size` samples at the input is ``size * ratio`` samples at the
-output; the frame, its guards and so its hop are whole numbers of samples at both ends.
+Convention: rates are exact fractions. Frames of `size` samples begin every `hop` samples at the input; a channel whose
+rate is ``ratio`` of the input's fits them where ``size * ratio`` and ``hop * ratio`` are whole numbers.
 """
 
 from __future__ import annotations
@@ -11,17 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-MAX_FRAME_S = 0.1
-"""Longest frame: it is the delay that the filter bank adds."""
+from app_core.dsp.fft import frame_cost_ns, largest_prime_factor, row_cost_ns
+
+MAX_FRAME_S = 0.02
+"""Longest frame, where the filters allow it: the frame is the delay that the filter bank adds."""
+
+LONGEST_FRAME_S = 0.1
+"""Longest frame for rates that fit no shorter one."""
 
 _SMALL_FRAME = 4096
 """Frames up to this size are allowed however long they last: slow captures."""
 
 _LARGEST_PRIME = 31
-"""Sizes with a larger prime factor are left to the resampler; 19 is in 912 kS/s, a rate of the Airspy HF+."""
+"""Sizes with a larger prime factor count as ones that do not fit; 19 is in 912 kS/s, a rate of the Airspy HF+."""
 
-_PRIME_COST = {2: 1.0, 3: 1.8, 5: 3.0, 7: 4.5}
-"""Time per sample of a pass of the FFT for a prime factor, relative to a factor of 2; larger ones in proportion."""
+_LEAST_OVERLAPS = 4
+"""Frames may always be this many times as long as their overlap, or most of the work is done twice."""
+
+_HOP_STEPS = 16
+"""Where no size fits the rates, hops are this part of a frame, so that many inverse sizes fit."""
+
+_FRAME_NS = 6000.0
+"""Time that a frame takes whatever its size: calls, mostly. [ns]"""
+
+_CHANNELS = 8
+"""Channels of each of the rates that frames are planned for."""
 
 _RATE_DENOMINATOR = 1000
 """Rates are taken as multiples of 1/1000 Hz or simpler."""
@@ -32,78 +46,75 @@ def exact_rate(rate_hz: float) -> Fraction:
     return Fraction(rate_hz).limit_denominator(_RATE_DENOMINATOR)
 
 
-def power_of_two_decimation(ratio: Fraction) -> Fraction:
-    """Smallest ``1 / 2**k`` that is not below `ratio` (0 < ratio <= 1)."""
-    return Fraction(1, 1 << (int(1 / ratio).bit_length() - 1))
-
-
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """Frames of `size` samples, of which `guard` at each end are spoilt by the filter.
+    """Frames that overlap by ``size - hop`` samples, which the filters spoil.
 
     Attributes
     ----------
     size
         Length of the forward FFT. [input samples]
-    guard
-        Half the overlap; at least the filter's reach. [input samples]
+    hop
+        Samples from one frame to the next, and good samples in each. [input samples]
     """
 
     size: int
-    guard: int
+    hop: int
 
     @property
-    def hop(self) -> int:
-        """Samples from one frame to the next, and good samples in each."""
-        return self.size - 2 * self.guard
+    def guard(self) -> int:
+        """Samples before the first good one of a frame; behind the last there are as many, or one more."""
+        return (self.size - self.hop) // 2
+
+    def fits(self, ratio: Fraction) -> bool:
+        """Whether an output at `ratio` of the input's rate has whole numbers of samples in a frame and in a hop."""
+        return (self.size * ratio).denominator == 1 and (self.hop * ratio).denominator == 1
+
+    def inverse_sizes(self, least: Fraction) -> list[int]:
+        """Sizes of the inverse FFT that give whole numbers of samples in a hop, from ``least * size`` up, rising."""
+        step = self.size // math.gcd(self.size, self.hop)
+        first = math.ceil(least * self.size / step) * step
+        return list(range(max(first, step), self.size + 1, step))
 
     @classmethod
-    def find(cls, ratios: Sequence[Fraction], reach: int, sample_rate_hz: float | None) -> FramePlan | None:
-        """Find the cheapest frames that fit every output rate.
+    def find(cls, sample_rate_hz: float, ratios: Sequence[Fraction], reach: int) -> FramePlan:
+        """Find the cheapest frames.
 
         Parameters
         ----------
+        sample_rate_hz
+            Frames last `MAX_FRAME_S` at the most at this rate, if the filters allow it.
         ratios
-            Output rates over the sample rate, each at most 1.
+            Output rates over the sample rate, each at most 1: the frames fit all of them, unless frames would become
+            too long for that; then they fit many inverse sizes.
         reach
             Taps of the longest filter on each side of its centre.
-        sample_rate_hz
-            Frames last `MAX_FRAME_S` at the most at this rate; None: as long as they must.
-
-        Returns
-        -------
-        plan
-            None when no frame within the limit has a fast transform.
         """
+        overlap = max(2 * reach, 2)
         unit = math.lcm(*(ratio.denominator for ratio in ratios))
-        guard = max(-(-reach // unit), 1) * unit
-        limit = max(16 * guard, _SMALL_FRAME)
-        if sample_rate_hz is not None:
-            limit = min(limit, max(int(MAX_FRAME_S * sample_rate_hz), _SMALL_FRAME))
-        best: FramePlan | None = None
-        best_cost = math.inf
-        for size in range(2 * guard + unit, limit + 1, unit):
-            sizes = [size, *(int(size * ratio) for ratio in ratios)]
-            if any(max(_prime_factors(n), default=1) > _LARGEST_PRIME for n in sizes):
-                continue
-            cost = sum(n * _passes(n) for n in sizes) / (size - 2 * guard)
-            if cost < best_cost:
-                best, best_cost = cls(size, guard), cost
-        return best
+        plans: list[FramePlan] = []
+        for frame_s in (MAX_FRAME_S, LONGEST_FRAME_S):
+            limit = max(int(frame_s * sample_rate_hz), _SMALL_FRAME, _LEAST_OVERLAPS * overlap)
+            sizes = range(unit, limit + 1, unit) if largest_prime_factor(unit) <= _LARGEST_PRIME else range(0)
+            plans = [
+                cls(size, (size - overlap) // unit * unit)
+                for size in sizes
+                if size - overlap >= unit and largest_prime_factor(size) <= _LARGEST_PRIME
+            ]
+            if plans:
+                return min(plans, key=lambda plan: plan._cost_ns(ratios))
+        limit = max(int(MAX_FRAME_S * sample_rate_hz), _SMALL_FRAME, 2 * _LEAST_OVERLAPS * overlap)
+        for size in range(_HOP_STEPS, limit + 1, _HOP_STEPS):
+            step = size // _HOP_STEPS
+            hop = (size - overlap) // step * step
+            if 2 * hop >= size and largest_prime_factor(size) <= 5:
+                plans.append(cls(size, hop))
+        return min(plans, key=lambda plan: plan._cost_ns(()))
 
-
-def _passes(size: int) -> float:
-    """Time per sample of an FFT, relative to one pass of radix 2."""
-    return sum(_PRIME_COST.get(prime, 0.8 * prime) for prime in _prime_factors(size))
-
-
-def _prime_factors(number: int) -> list[int]:
-    """Prime factors in rising order, each as often as it divides."""
-    factors = []
-    prime = 2
-    while prime * prime <= number:
-        while number % prime == 0:
-            factors.append(prime)
-            number //= prime
-        prime += 1
-    return [*factors, number] if number > 1 else factors
+    def _cost_ns(self, ratios: Sequence[Fraction]) -> float:
+        """Estimated time for each input sample."""
+        cost_ns = _FRAME_NS + self.size * frame_cost_ns(self.size)
+        for ratio in ratios:
+            narrow = int(self.size * ratio)
+            cost_ns += _CHANNELS * narrow * row_cost_ns(narrow)
+        return cost_ns / self.hop

@@ -570,6 +570,24 @@ def test_a_stream_that_starts_anew_goes_on_in_the_same_recording(tmp_path: Path,
     assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 5 + 3 + 5) * 8000
 
 
+def test_the_end_of_a_channel_ends_its_message_and_forgets_its_audio(tmp_path: Path, clock: Clock) -> None:
+    listener, channel = Listener(), Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        send(keeper, channel, 20.0)
+        keeper.on_events("kc1", "rx1", [channel.header(seconds=6.0)], channel.to_utc)
+        send(keeper, channel, 10.0)
+        keeper.end_channel("kc1")
+        keeper.end_channel("never heard of")
+        # The same name, but another station: its audio is in no recording of the first.
+        send(keeper, channel, 5.0)
+        assert keeper.drain(10.0)
+        assert keeper.status()["open_messages"] == 0
+    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    ended = listener.alerts[-1]
+    assert ended.end_reason == "interrupted"
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 10) * 8000
+
+
 def test_another_rate_ends_the_recording(tmp_path: Path, clock: Clock) -> None:
     listener, channel = Listener(), Channel()
     with make_keeper(tmp_path, listener, clock) as keeper:

@@ -24,6 +24,10 @@ class _Keeper:
         self.audio: list[PcmBlock] = []
         self.events: list[SameEvent] = []
         self.times: list[float] = []
+        self.ended: list[str] = []
+
+    def end_channel(self, channel_id: str) -> None:
+        self.ended.append(channel_id)
 
     def on_pcm(self, channel_id: str, block: PcmBlock) -> None:
         assert channel_id == "wx1"
@@ -110,6 +114,15 @@ def test_a_gap_too_long_to_skip_begins_anew_and_what_was_pending_is_decided() ->
     _push(monitor, again, start)
     assert keeper.headers()[1][0] == HEADER.replace("TOR", "SVR")
     assert keeper.headers()[1][1] == pytest.approx(BEGAN_AT + start / RATE_HZ + 0.5, abs=0.01)
+
+
+def test_the_end_of_a_channel_decides_what_is_pending_first() -> None:
+    keeper = _Keeper()
+    monitor = AlertMonitor("wx1", "rx", keeper)
+    _push(monitor, np.concatenate([silence(1.0, RATE_HZ), group(HEADER, RATE_HZ, n=2, pause_s=0.2)]))
+    monitor.end()
+    assert [text for text, _ in keeper.headers()] == [HEADER]
+    assert keeper.ended == ["wx1"]
 
 
 def test_audio_of_another_rate_gets_a_decoder_of_its_own() -> None:

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app_core.demod.demodulator import Mode, make_demodulator
-from app_core.demod.fm import FmDemodulator
+from app_core.demod.fm import FmDemodulator, FmStack
 from tests.support.signals import audio_tone, complex_noise, fm_modulate, preemphasis_gain, tone_amplitude
 
 RATE_HZ = 24_000
@@ -98,6 +97,32 @@ def test_impossible_settings_are_refused(rate_hz: float, deviation_hz: float, de
         FmDemodulator(rate_hz, deviation_hz, deemphasis_hz)
 
 
-def test_every_listed_mode_can_be_made() -> None:
-    for mode in Mode:
-        assert make_demodulator(mode, 24_000.0, 5000.0).push(np.ones(8, np.complex64)).shape == (8,)
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 3000), max_size=8), rows=st.lists(st.integers(0, 8), min_size=1, unique=True))
+def test_a_channel_does_not_know_what_stands_beside_it(cuts: list[int], rows: list[int]) -> None:
+    iq = complex_noise(9 * 3000, 1.0, seed=4).reshape(9, 3000)
+    wanted = [FmDemodulator(RATE_HZ).push(row) for row in iq]
+    stack = FmStack(RATE_HZ, 9)
+    edges = [0, *sorted(cuts), 3000]
+    half = len(edges) // 2
+    parts = [stack.push(iq[:, a:b])[rows] for a, b in pairwise(edges[: half + 1])]
+    fewer = stack.take(rows)
+    parts += [fewer.push(iq[rows, a:b]) for a, b in pairwise(edges[half:])]
+    for row, pcm in zip(rows, np.concatenate(parts, axis=1), strict=True):
+        np.testing.assert_array_equal(pcm, wanted[row])
+
+
+def test_every_channel_of_a_stack_has_its_own_readings() -> None:
+    errors_hz = [-2000.0, 0.0, 500.0]
+    stack = FmStack(RATE_HZ, 3)
+    stack.push(np.stack([transmit(1000.0, 0.2 * (row + 1), offset_hz=error) for row, error in enumerate(errors_hz)]))
+    np.testing.assert_allclose(stack.frequency_error_hz, errors_hz, atol=2.0)
+    np.testing.assert_allclose(stack.deviation_hz, [1000.0, 2000.0, 3000.0], rtol=0.01)
+    stack.push(np.zeros((3, 0), np.complex64))
+    np.testing.assert_allclose(stack.take([2]).deviation_hz, [3000.0], rtol=0.01)
+
+
+def test_a_demodulator_says_what_it_gives() -> None:
+    demodulator = FmDemodulator(RATE_HZ)
+    assert (demodulator.n_audio, demodulator.delay_s) == (1, 0.0)
+    assert demodulator.readings() == {}
