@@ -16,7 +16,7 @@ from types import ModuleType
 import benchmarks
 from benchmarks.report import Figure, as_json, as_text, machine
 
-_NOT_BENCHMARKS = {"__main__", "report", "processes", "peers"}
+_NOT_BENCHMARKS = {"__main__", "campaigns", "peers", "processes", "report"}
 
 
 def names() -> list[str]:

@@ -12,10 +12,12 @@ from services.runner import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 COMMANDS = {
     "demo": ("services.demo", "a station on a bare machine: generated radio, a tornado warning within 30 s"),
     "decode": ("services.decode_command", "print the SAME headers of audio files, raw PCM or recordings of IQ"),
+    "encode": ("services.encode_command", "make the audio of a SAME message, for tests; never for the air"),
+    "demod": ("services.demod_command", "one channel of a recording of IQ as sound: narrow and broadcast FM, AM, SSB"),
     "sdr": ("services.sdr_service", "run the SDR service: receivers to Redis"),
     "audio": ("services.audio_service", "run the audio service: Redis to alerts"),
     "synth": ("services.synth_command", "generate a station: to a SigMF recording, or live as a dongle"),
-    "command": ("services.command_command", "send a command to a receiver: restart, tune, gain, capture, ..."),
+    "command": ("services.command_command", "send a command: to a receiver (tune, capture, ...) or to the channels"),
     "status": ("services.status_command", "how the station is: live, the first broken stage in red"),
     "healthcheck": ("services.healthcheck", "end with 0 only when fresh samples or fresh audio flow"),
     "devices": ("services.devices_command", "list the SoapySDR devices and what each can do"),

@@ -17,6 +17,7 @@ from services.runner import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 if TYPE_CHECKING:
     from app_core.audio.heard import Recording
     from services.decode_output import Output
+    from services.decode_plot import FirstMessage
 
 EXIT_UNREADABLE = EXIT_USAGE
 """Something could not be read; the reason is on standard error."""
@@ -32,6 +33,7 @@ EXAMPLES = """\
 examples:
   herald decode *.wav
   rtl_fm -f 162.550M -s 22050 | herald decode - --rate 22050
+  herald decode --bursts --plot why.png weak.wav
   herald decode --json --channel 162.475M capture.sigmf-meta
   rtl_sdr -f 162475000 -s 250000 - | herald decode - --iq-format cu8 --sample-rate 250k --center-frequency 162.475M
 
@@ -68,6 +70,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--raw", action="store_true", help="'== FILE', then bare headers and NNNN")
     form.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--bursts", action="store_true", help="every burst and tone, and how sure each character is")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the first message of a file of audio")
+    parser.add_argument("--language", choices=("en", "es"), default="en", help="of the text (default: en)")
     parser.add_argument("--rate", type=hertz, metavar="HZ", help="rate of raw s16le mono PCM on standard input")
     iq = parser.add_argument_group("recordings of IQ")
     iq.add_argument("--iq-format", choices=("cf32", "cs16", "cu8"), help="the files are raw IQ of this format")
@@ -82,6 +87,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="frequency to decode, any number of times; without it every NWR channel in the band",
     )
     arguments = parser.parse_args(argv)
+    if arguments.raw and arguments.bursts:
+        parser.error("--raw prints headers and NNNN only; --bursts goes with the plain form or with --json")
+    if arguments.plot is not None and (len(arguments.files) > 1 or STANDARD_INPUT in arguments.files):
+        parser.error("--plot draws one FILE, and not standard input: name one, or save the samples to a file first")
+    if arguments.plot is not None and (arguments.iq_format is not None or is_sigmf(Path(arguments.files[0]))):
+        parser.error("--plot draws audio: make some of the IQ with herald demod FILE --frequency HZ -o NAME.wav first")
     if arguments.files.count(STANDARD_INPUT) > 1:
         parser.error("standard input (-) can be read only once")
     if arguments.iq_format is not None and None in (arguments.sample_rate, arguments.center_frequency):
@@ -149,8 +160,8 @@ def is_sigmf(path: Path) -> bool:
     return not path.exists() and path.with_name(path.name + ".sigmf-meta").is_file()
 
 
-def decode(name: str, arguments: argparse.Namespace, output: Output) -> None:
-    """Decode one recording.
+def decode(name: str, arguments: argparse.Namespace, output: Output, message: FirstMessage | None = None) -> None:
+    """Decode one recording; `message` is told of all that is heard, too.
 
     Raises
     ------
@@ -172,6 +183,8 @@ def decode(name: str, arguments: argparse.Namespace, output: Output) -> None:
             with _blamed_on_output():
                 for heard in step.heard:
                     output.tell(heard)
+            if message is not None:
+                message.take(step.heard)
             progress.show(position_s)
         progress.hide()
         with _blamed_on_output():
@@ -179,6 +192,22 @@ def decode(name: str, arguments: argparse.Namespace, output: Output) -> None:
     finally:
         progress.hide()
         recording.close()
+
+
+def decode_and_draw(name: str, arguments: argparse.Namespace, output: Output) -> None:
+    """Decode a file of audio, and draw its first message.
+
+    Raises
+    ------
+    HeraldError, OSError
+        If it cannot be read, or not to its end, or the picture cannot be drawn or written.
+    """
+    from services.decode_plot import FirstMessage, draw_message, require_matplotlib
+
+    require_matplotlib()
+    message = FirstMessage()
+    decode(name, arguments, output, message)
+    draw_message(Path(name), message, arguments.plot)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -189,12 +218,19 @@ def run(arguments: argparse.Namespace) -> int:
     # A terminal that cannot show a place's name shall still show the rest.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
-    form = RawOutput if arguments.raw else JsonOutput if arguments.json else PlainOutput
-    output: Output = form(sys.stdout)
+    options = {"bursts": arguments.bursts, "language": arguments.language}
+    output: Output = (
+        RawOutput(sys.stdout)
+        if arguments.raw
+        else (JsonOutput if arguments.json else PlainOutput)(sys.stdout, **options)
+    )
     code = EXIT_OK
     for name in arguments.files:
         try:
-            decode(name, arguments, output)
+            if arguments.plot is None:
+                decode(name, arguments, output)
+            else:
+                decode_and_draw(name, arguments, output)
         except BrokenPipeError:
             raise
         except OutputError as error:

@@ -78,7 +78,7 @@ class Mark:
     Attributes
     ----------
     name
-        ``header_start``, ``header_end`` or ``end_of_message``.
+        ``header_start``, ``header_end``, ``attention_start``, ``attention_end`` or ``end_of_message``.
     position_s
         From the recording's first sample. [seconds]
     """
@@ -285,7 +285,11 @@ class Alert:
                 text=read_field(fields, "text", str),
             )
             # One comparison finds unknown fields, missing ones, and any that contradict the rest.
-            if not _ALERT_ID.fullmatch(alert.alert_id) or not alert.hearings or alert.to_dict() != fields:
+            if (
+                not _ALERT_ID.fullmatch(alert.alert_id)
+                or not alert.hearings
+                or _essence(alert.to_dict()) != _essence(fields)
+            ):
                 raise WireError(f"alert {alert.alert_id}: fields are missing, unknown or contradict each other")
         except (ValueError, OverflowError) as error:
             raise WireError(f"an alert holds a value out of range: {error}") from None
@@ -368,6 +372,15 @@ def _location_dict(location: Location) -> dict[str, str]:
         "part": location.part,
         "full_name": location.full_name,
     }
+
+
+def _essence(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what later versions may word otherwise: the full names of places, which follow from the rest."""
+    places = [
+        {name: value for name, value in place.items() if name != "full_name"}
+        for place in read_objects(fields, "locations")
+    ]
+    return {**fields, "locations": places}
 
 
 def _no_less_than_zero(probability: float) -> float:

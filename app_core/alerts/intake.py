@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.eas.events import EndOfMessage, HeaderDecoded
+from app_core.eas.events import AttentionHeard, EndOfMessage, HeaderDecoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class QueuedPcm:
 
 @dataclass(frozen=True, slots=True)
 class QueuedEvent:
-    """A header or an end of message.
+    """A header, an attention signal or an end of message.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class QueuedEvent:
 
     channel_id: str
     receiver_id: str
-    event: HeaderDecoded | EndOfMessage
+    event: HeaderDecoded | AttentionHeard | EndOfMessage
     start_s: float
     end_s: float
     monotonic_s: float

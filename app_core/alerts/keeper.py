@@ -39,7 +39,7 @@ from app_core.alerts.tracker import AlertTracker
 from app_core.base.blocks import PcmBlock
 from app_core.base.errors import HeraldError, LinkError
 from app_core.base.lifecycle import Worker
-from app_core.eas.events import EndOfMessage, HeaderDecoded, SameEvent
+from app_core.eas.events import AttentionHeard, EndOfMessage, HeaderDecoded, SameEvent
 
 log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class AlertKeeper(Worker):
             Gives the capture time of a sample of the decoder's input; called here and now. [UTC seconds]
         """
         for event in events:
-            if not isinstance(event, HeaderDecoded | EndOfMessage):
+            if not isinstance(event, HeaderDecoded | AttentionHeard | EndOfMessage):
                 continue
             # Through utc_from_seconds, so that no nonsense gets further than this.
             start_s = utc_from_seconds(to_utc(event.start_sample)).timestamp()
@@ -322,6 +322,8 @@ class AlertKeeper(Worker):
             self._take_pcm(audio, item)
         elif isinstance(item.event, HeaderDecoded):
             self._take_header(audio, item, item.event)
+        elif isinstance(item.event, AttentionHeard):
+            audio.hear_tone(item.start_s, item.end_s)
         else:
             audio.hear_end(item.end_s)
 

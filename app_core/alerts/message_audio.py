@@ -119,6 +119,17 @@ class MessageAudio:
             raise
         self.feed()
 
+    def hear_tone(self, start_s: float, end_s: float) -> None:
+        """Mark the attention signal of the open message; a second one is not its own. [UTC seconds]"""
+        message = self.message
+        if message is None or message.recording is None or self.pre_roll is None:
+            return
+        if any(mark.name == "attention_start" for mark in message.marks):
+            return
+        for name, at_s in (("attention_start", start_s), ("attention_end", end_s)):
+            position = max(0, self.pre_roll.index_at(at_s) - message.begin)
+            message.marks.append(Mark(name, round(position / self.pre_roll.sample_rate_hz, 3)))
+
     def hear_end(self, end_s: float) -> None:
         """Note the end of the message: the recording stops there, if it has not passed it yet."""
         message = self.message

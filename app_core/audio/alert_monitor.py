@@ -12,8 +12,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app_core.base.blocks import PcmBlock
-from app_core.eas.decoder import SameDecoder
-from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
+from app_core.eas.events import (
+    AttentionHeard,
+    BurstHeard,
+    CarrierLost,
+    EndOfMessage,
+    HeaderDecoded,
+    HeaderUnverified,
+    MessageTimedOut,
+    SameEvent,
+)
+from app_core.eas.listener import SameListener
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +76,7 @@ class AlertMonitor:
         self.receiver_id = receiver_id
         self._keeper = keeper
         self._captures = captures
-        self._decoder: SameDecoder | None = None
+        self._decoder: SameListener | None = None
         self._rate_hz = 0.0
         self._position = 0
         self._end_timestamp = 0.0
@@ -82,8 +91,8 @@ class AlertMonitor:
         self.last_header = ""
         self.last_pcm_s: float | None = None
 
-    def push(self, block: PcmBlock) -> None:
-        """Decode one block of the channel's audio."""
+    def push(self, block: PcmBlock, *, carrier: bool | None = None) -> None:
+        """Decode one block of the channel's audio; `carrier` says whether it had one, where that is known."""
         events: list[SameEvent] = []
         decoder = self._decoder
         if decoder is None or block.sample_rate_hz != self._rate_hz:
@@ -92,7 +101,7 @@ class AlertMonitor:
             decoder = self._close_gap(decoder, block, events)
         self._anchor = (self._position, block.timestamp)
         self._keeper.on_pcm(self.channel_id, block)
-        events += decoder.push(block.pcm)
+        events += decoder.push(block.pcm, carrier=carrier)
         self._position += len(block.pcm)
         self._next_sample = block.first_sample + len(block.pcm)
         self._epoch = block.config_epoch
@@ -114,18 +123,18 @@ class AlertMonitor:
         self.finish()
         self._keeper.end_channel(self.channel_id)
 
-    def _begin(self, block: PcmBlock, events: list[SameEvent]) -> SameDecoder:
+    def _begin(self, block: PcmBlock, events: list[SameEvent]) -> SameListener:
         if self._decoder is not None:
             events += self._decoder.finish()
             if events:
                 self._tell(events)
                 events.clear()
-        self._decoder = SameDecoder(block.sample_rate_hz)
+        self._decoder = SameListener(block.sample_rate_hz)
         self._rate_hz = block.sample_rate_hz
         self._position = 0
         return self._decoder
 
-    def _close_gap(self, decoder: SameDecoder, block: PcmBlock, events: list[SameEvent]) -> SameDecoder:
+    def _close_gap(self, decoder: SameListener, block: PcmBlock, events: list[SameEvent]) -> SameListener:
         """Skip what is missing between the last block and this one."""
         if block.config_epoch == self._epoch:
             missing = block.first_sample - self._next_sample
@@ -154,8 +163,15 @@ class AlertMonitor:
                 case HeaderUnverified():
                     self.headers_unverified += 1
                     log.warning("%s: heard, unverified: %s", self.channel_id, event.best_guess)
+                case AttentionHeard():
+                    length_s = (event.end_sample - event.start_sample) / self._rate_hz
+                    log.info("%s: attention signal %s for %.1f s", self.channel_id, event.kind, length_s)
                 case EndOfMessage():
                     log.info("%s: end of message", self.channel_id)
+                case MessageTimedOut():
+                    log.warning("%s: a message without an end", self.channel_id)
+                case CarrierLost():
+                    log.warning("%s: the carrier is lost within a message", self.channel_id)
         position, timestamp, rate_hz = *self._anchor, self._rate_hz
 
         def to_utc(sample: int) -> float:

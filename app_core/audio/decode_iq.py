@@ -21,7 +21,7 @@ from app_core.base.blocks import IqBlock, PcmBlock
 from app_core.base.errors import ConfigError, WireError
 from app_core.base.iq_file import IqFile, IqFormat, open_iq_file
 from app_core.demod.channel import MIN_CHANNEL_RATE_HZ, ChannelBank, ChannelConfig
-from app_core.eas.decoder import SameDecoder
+from app_core.eas.listener import SameListener
 
 NWR_CHANNELS_HZ = tuple(162_400_000.0 + 25_000.0 * number for number in range(7))
 """The seven channels of NOAA Weather Radio, of Canada's Weatheradio and of SASMEX."""
@@ -151,7 +151,7 @@ class IqRecording:
                 for frequency_hz in self.channels_hz
             ]
         )
-        self._decoders: dict[str, SameDecoder] = {}
+        self._decoders: dict[str, SameListener] = {}
         self._audio_rate_hz = 1.0
         self._frequencies_hz = {channel_name(frequency_hz): frequency_hz for frequency_hz in self.channels_hz}
 
@@ -180,7 +180,7 @@ class IqRecording:
         heard: list[Heard] = []
         for name, block in audio:
             if name not in self._decoders:
-                self._decoders[name] = SameDecoder(block.sample_rate_hz)
+                self._decoders[name] = SameListener(block.sample_rate_hz)
                 self._audio_rate_hz = block.sample_rate_hz
             events = self._decoders[name].push(block.pcm)
             heard += messages(events, (name,), block.sample_rate_hz, self._frequencies_hz[name])

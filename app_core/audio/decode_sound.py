@@ -1,7 +1,7 @@
 """Recorded audio to headers. Every channel of a file is decoded on its own, and what several say is told once.
 
 Channels are never mixed: a logger may have one radio on the left and another on the right, and what one says would
-drown the other. As long as channels carry the very same samples, one decoder serves them all.
+drown the other. As long as channels carry the very same samples, one listener serves them all.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from app_core.audio.heard import Heard, Step, clock_of_file, event_text, messages
 from app_core.audio.sound_file import RawPcmReader, Sound, open_sound_file
 from app_core.base.errors import WireError
-from app_core.eas.decoder import SameDecoder
-from app_core.eas.events import EndOfMessage, SameEvent
+from app_core.eas.events import AttentionHeard, BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
+from app_core.eas.listener import SameListener
 
 _BLOCK_S = 1.0
 _LARGEST_BLOCK = 1 << 22  # samples of all channels together
 _TWIN_S = 15.0
 """Three bursts of the longest header: a channel with noise may need all of them, a clear one only the first."""
 
-_END_TWIN_S = 4.0
-"""The same for the three bursts of an end of message."""
+_SHORT_TWIN_S = 4.0
+"""The same for the three bursts of an end of message, and for a tone."""
 
 
 def channel_names(n_channels: int) -> tuple[str, ...]:
@@ -67,10 +67,10 @@ class SoundRecording:
         self._sound = sound
         self._names = channel_names(sound.n_channels)
         try:
-            decoder = SameDecoder(sound.sample_rate_hz)
+            listener = SameListener(sound.sample_rate_hz)
         except ValueError as error:
             raise WireError(f"has {sound.sample_rate_hz:g} samples per second; SAME needs 8000 to 192000") from error
-        self._groups = [_Group(tuple(range(sound.n_channels)), decoder)]
+        self._groups = [_Group(tuple(range(sound.n_channels)), listener)]
 
     def steps(self) -> Iterator[Step]:
         """As `Recording.steps`."""
@@ -82,7 +82,7 @@ class SoundRecording:
             position += len(pcm)
             position_s = position / sound.sample_rate_hz
             yield Step(position_s, twins.add(self._decode(pcm), position_s))
-        last = [heard for group in self._groups for heard in self._messages(group, group.decoder.finish())]
+        last = [heard for group in self._groups for heard in self._messages(group, group.listener.finish())]
         position_s = position / sound.sample_rate_hz
         yield Step(position_s, twins.add(last, position_s) + twins.flush())
 
@@ -95,7 +95,7 @@ class SoundRecording:
         return [
             heard
             for group in self._groups
-            for heard in self._messages(group, group.decoder.push(np.ascontiguousarray(pcm[:, group.channels[0]])))
+            for heard in self._messages(group, group.listener.push(np.ascontiguousarray(pcm[:, group.channels[0]])))
         ]
 
     def _messages(self, group: _Group, events: list[SameEvent]) -> list[Heard]:
@@ -105,10 +105,10 @@ class SoundRecording:
 
 @dataclass(slots=True)
 class _Group:
-    """Channels that have been the same so far, and their decoder."""
+    """Channels that have been the same so far, and who listens to them."""
 
     channels: tuple[int, ...]
-    decoder: SameDecoder
+    listener: SameListener
 
     def split(self, pcm: NDArray[np.float32]) -> list[_Group]:
         """Part the channels that differ in `pcm`, shape (n, n_channels); each part goes on from here."""
@@ -121,8 +121,8 @@ class _Group:
             else:
                 parts.append([channel])
         # The copies come first: they must not share what the original then changes.
-        copies = [_Group(tuple(part), copy.deepcopy(self.decoder)) for part in parts[1:]]
-        return [_Group(tuple(parts[0]), self.decoder), *copies]
+        copies = [_Group(tuple(part), copy.deepcopy(self.listener)) for part in parts[1:]]
+        return [_Group(tuple(parts[0]), self.listener), *copies]
 
 
 class Twins:
@@ -142,10 +142,15 @@ class Twins:
         """Take new entries, and give those that can have no further twin when all is heard up to `position_s`."""
         for one in heard:
             self._join(one)
-        self._waiting.sort(key=lambda one: one.start_s)
+        # In the order of decision: a header stands behind the bursts that it was made of.
+        self._waiting.sort(key=lambda one: one.end_s)
         n_ready = 0
         for one in self._waiting:
-            if len(one.channels) < len(self._names) and position_s < one.end_s + _TWIN_S:
+            if (
+                not isinstance(one.event, BurstHeard)
+                and len(one.channels) < len(self._names)
+                and position_s < one.end_s + _TWIN_S
+            ):
                 break
             n_ready += 1
         ready, self._waiting = self._waiting[:n_ready], self._waiting[n_ready:]
@@ -157,11 +162,10 @@ class Twins:
         return tuple(ready)
 
     def _join(self, new: Heard) -> None:
-        apart_s = _END_TWIN_S if isinstance(new.event, EndOfMessage) else _TWIN_S
+        apart_s = _SHORT_TWIN_S if isinstance(new.event, EndOfMessage | AttentionHeard) else _TWIN_S
         for place, old in enumerate(self._waiting):
             if (
-                type(old.event) is type(new.event)
-                and event_text(old.event) == event_text(new.event)
+                _says(old) == _says(new)
                 and abs(old.start_s - new.start_s) < apart_s
                 and not set(old.channels) & set(new.channels)
             ):
@@ -172,8 +176,17 @@ class Twins:
         self._waiting.append(new)
 
 
+def _says(heard: Heard) -> tuple[object, ...]:
+    """Give what two entries share that are one; a burst has no twin, since each channel's is of its own quality."""
+    event = heard.event
+    if isinstance(event, BurstHeard):
+        return (*heard.channels, heard.start_s)
+    return (type(event), event.kind if isinstance(event, AttentionHeard) else event_text(event))
+
+
 def _error(heard: Heard) -> float:
-    return 0.0 if isinstance(heard.event, EndOfMessage) else heard.event.error_probability
+    event = heard.event
+    return event.error_probability if isinstance(event, HeaderDecoded | HeaderUnverified) else 0.0
 
 
 def open_sound_recording(path: Path) -> SoundRecording:

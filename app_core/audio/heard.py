@@ -1,4 +1,4 @@
-"""What was heard in a recording: one entry for each header and each end of message, in words and as JSON.
+"""What was heard in a recording: one entry for each event, in words and as JSON.
 
 A recording seldom tells when it was made. Seconds from its start are always given, UTC only where it is known. The
 year of a header's issue time is judged by `Recording.clock`; where the two disagree by more than a day, no time is
@@ -15,16 +15,29 @@ from typing import Any, Protocol
 
 from app_core.alerts.alert import Alert, Hearing, make_alert_id, read_times, utc_from_seconds
 from app_core.alerts.text import describe_alert
+from app_core.alerts.wording import Language
+from app_core.eas.confidence import character_confidence, text_of
 from app_core.eas.event_codes import find_event
-from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
+from app_core.eas.events import (
+    AttentionHeard,
+    BurstHeard,
+    CarrierLost,
+    EndOfMessage,
+    HeaderDecoded,
+    HeaderUnverified,
+    MessageTimedOut,
+    SameEvent,
+)
 from app_core.eas.locations import find_location
 
-MessageEvent = HeaderDecoded | HeaderUnverified | EndOfMessage
-
-KINDS: dict[type[MessageEvent], str] = {
+KINDS: dict[type[SameEvent], str] = {
+    BurstHeard: "burst",
+    AttentionHeard: "attention",
     HeaderDecoded: "header",
     HeaderUnverified: "unverified",
     EndOfMessage: "end_of_message",
+    MessageTimedOut: "timeout",
+    CarrierLost: "carrier_lost",
 }
 """Names of the kinds of entries in JSON."""
 
@@ -51,7 +64,7 @@ class Heard:
         Extent of what was heard, from the recording's first sample. [seconds]
     """
 
-    event: MessageEvent
+    event: SameEvent
     channels: tuple[str, ...]
     frequency_hz: float | None
     start_s: float
@@ -107,16 +120,18 @@ class Recording(Protocol):
 def messages(
     events: list[SameEvent], channels: tuple[str, ...], sample_rate_hz: float, frequency_hz: float | None = None
 ) -> list[Heard]:
-    """Keep the events of the message layer, and bring their samples to seconds."""
+    """Make entries of a decoder's or a listener's events: their samples become seconds."""
     return [
         Heard(event, channels, frequency_hz, event.start_sample / sample_rate_hz, event.end_sample / sample_rate_hz)
         for event in events
-        if not isinstance(event, BurstHeard)
     ]
 
 
-def event_text(event: MessageEvent) -> str:
-    """Give what was sent: a header (for an unverified one the best guess, which may be empty) or ``NNNN``."""
+def event_text(event: SameEvent) -> str:
+    """Give what was sent: a header (for an unverified one the best guess, which may be empty), ``NNNN``, or nothing.
+
+    A burst gives what it says by itself, each bit decided alone.
+    """
     match event:
         case HeaderDecoded():
             return event.header.text
@@ -124,6 +139,17 @@ def event_text(event: MessageEvent) -> str:
             return event.best_guess
         case EndOfMessage():
             return "NNNN"
+        case BurstHeard():
+            return "NNNN" if event.kind == "end" else text_of(event.soft_bits)
+        case _:
+            return ""
+
+
+def confidence_of(event: SameEvent) -> list[float]:
+    """Give the probability that each character of `event_text` is right; empty where nobody knows."""
+    if not isinstance(event, BurstHeard | HeaderDecoded | HeaderUnverified) or not len(event.soft_bits):
+        return []
+    return [float(one) for one in character_confidence(event.soft_bits, event_text(event))]
 
 
 def alert_of(heard: Heard, recording: Recording) -> Alert:
@@ -169,13 +195,27 @@ def alert_of(heard: Heard, recording: Recording) -> Alert:
     )
 
 
-def in_words(heard: Heard, recording: Recording) -> str:
+def in_words(heard: Heard, recording: Recording, language: Language = "en") -> str:
     """Put a decoded header in words, with times in the machine's time zone."""
-    return describe_alert(alert_of(heard, recording))
+    return describe_alert(alert_of(heard, recording), language=language)
 
 
-def to_dict(heard: Heard, recording: Recording, file: str) -> dict[str, Any]:
-    """Give an entry as JSON knows it: plain numbers, never NaN; times of day in ISO 8601 with ``Z``, or null."""
+def to_dict(
+    heard: Heard, recording: Recording, file: str, *, in_detail: bool = False, language: Language = "en"
+) -> dict[str, Any]:
+    """Give an entry as JSON knows it: plain numbers, never NaN; times of day in ISO 8601 with ``Z``, or null.
+
+    Parameters
+    ----------
+    heard, recording
+        The entry, and where it was heard.
+    file
+        What the recording is called.
+    in_detail
+        Give each character's confidence, for decoded headers too; unverified ones always have it.
+    language
+        Of the text.
+    """
     event = heard.event
     fields: dict[str, Any] = {
         "event": KINDS[type(event)],
@@ -187,21 +227,37 @@ def to_dict(heard: Heard, recording: Recording, file: str) -> dict[str, Any]:
         "start_utc": _utc_text(_utc(heard.start_s, recording)),
         "end_utc": _utc_text(_utc(heard.end_s, recording)),
     }
-    if isinstance(event, EndOfMessage):
-        return fields
-    if isinstance(event, HeaderUnverified):
-        fields["best_guess"] = event.best_guess
-    else:
-        alert = alert_of(heard, recording)
-        in_full = alert.to_dict()
-        fields["header"] = event.header.text
-        fields |= {name: in_full[name] for name in HEADER_FIELDS}
-        fields["issue_time_sent"] = event.header.issue_time
-        fields["text"] = describe_alert(alert)
-    fields["bursts"] = int(event.bursts)
-    fields["snr_db"] = _plain(event.snr_db)
-    fields["error_probability"] = _plain(event.error_probability)
+    match event:
+        case BurstHeard():
+            fields |= {"kind": event.kind, "best_guess": event_text(event), "snr_db": _plain(event.snr_db)}
+            fields["clock_error"] = _plain(event.clock_error)
+        case AttentionHeard():
+            fields |= {"kind": event.kind, "frequencies_hz": [round(hz, 2) for hz in event.frequencies_hz]}
+            fields["level_dbfs"] = _plain(round(event.level_dbfs, 2))
+        case HeaderUnverified():
+            fields["best_guess"] = event.best_guess
+            fields |= _quality(event)
+        case HeaderDecoded():
+            alert = alert_of(heard, recording)
+            in_full = alert.to_dict()
+            fields["header"] = event.header.text
+            fields |= {name: in_full[name] for name in HEADER_FIELDS}
+            fields["issue_time_sent"] = event.header.issue_time
+            fields["text"] = describe_alert(alert, language=language)
+            fields |= _quality(event)
+    if in_detail or isinstance(event, HeaderUnverified):
+        confidence = confidence_of(event)
+        if confidence:
+            fields["confidence"] = [round(one, 6) for one in confidence]
     return fields
+
+
+def _quality(event: HeaderDecoded | HeaderUnverified) -> dict[str, Any]:
+    return {
+        "bursts": int(event.bursts),
+        "snr_db": _plain(event.snr_db),
+        "error_probability": _plain(event.error_probability),
+    }
 
 
 def _utc(position_s: float, recording: Recording) -> datetime | None:

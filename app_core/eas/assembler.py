@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.errors import WireError
+from app_core.eas.events import SoftBits
 from app_core.eas.framing import Burst, Evidence, Gaps, coherent_evidence, noncoherent_evidence
 from app_core.eas.grammar import N_CHARS, Reading, read_header
 from app_core.eas.header import SameHeader, parse_header
@@ -47,6 +48,8 @@ class Verdict:
         Mean Eb/N0 of the bursts. [dB]
     sound
         The header is well-formed and its evidence behaves as it should.
+    soft_bits
+        What all bursts together say, as far as the reading goes.
     """
 
     reading: Reading
@@ -56,6 +59,7 @@ class Verdict:
     contradiction: float
     snr_db: float
     sound: bool
+    soft_bits: SoftBits
 
     def header(self, *, early: bool) -> SameHeader | None:
         """The header, if it is certain enough to be given: more is asked `early`, while other bursts may come.
@@ -135,7 +139,8 @@ def _judge(reading: Reading, total: NDArray[np.float64], evidences: list[Evidenc
             sound = False
     # A certain reading's is -0.0, which the sum makes +0.0. In this order max lets nan through: it is never accepted.
     error_probability = max(reading.error_probability, 0.0) + 0.0
-    return Verdict(reading, len(evidences), error_probability, misfit, contradiction, snr_db, sound)
+    soft_bits = (total[: len(reading.bits), 1] - total[: len(reading.bits), 0]).astype(np.float32)
+    return Verdict(reading, len(evidences), error_probability, misfit, contradiction, snr_db, sound, soft_bits)
 
 
 def agreement(burst: Burst, bits: NDArray[np.int8]) -> tuple[float, float]:

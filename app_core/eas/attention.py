@@ -1,7 +1,7 @@
 """The attention signal between header and voice: EAS's pair of tones, or NOAA Weather Radio's single one.
 
 The peak of the tone is what `level` says, for the pair too: each of its tones then has half of it. Both ends are
-ramped for a few milliseconds so that the tone does not click.
+ramped for a few milliseconds so that the tone does not click. `app_core.eas.attention_detector` hears them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class Attention(StrEnum):
     NONE = "none"
 
 
-_TONES_HZ = {Attention.NWR: (ATTENTION_NWR_HZ,), Attention.EAS: ATTENTION_EAS_HZ, Attention.NONE: ()}
+ATTENTION_TONES_HZ = {Attention.NWR: (ATTENTION_NWR_HZ,), Attention.EAS: ATTENTION_EAS_HZ, Attention.NONE: ()}
+"""Tones of each signal, the lower one first."""
 
 
 def attention_tone(
@@ -54,7 +55,7 @@ def attention_tone(
     ValueError
         If `duration_s` is negative or not finite, or `sample_rate_hz` is not above twice the highest tone.
     """
-    tones_hz = _TONES_HZ[attention]
+    tones_hz = ATTENTION_TONES_HZ[attention]
     if not 0.0 <= duration_s < np.inf:
         raise ValueError(f"an attention signal cannot last {duration_s} s")
     if not tones_hz:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.eas.assembler import Verdict, agreement, assemble, likeness
-from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent
+from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent, SoftBits
 from app_core.eas.framing import MARGIN, MAX_BURST_BITS, Burst, Gaps, noncoherent_evidence
 from app_core.eas.matched_filter import HOP, RATE, SAMPLES_PER_BIT, FrontEnd, SampleHistory
 from app_core.eas.timing import N_KNOWN_BITS, N_PREAMBLE_BITS, BurstSearch, Candidate, Fit, fit_start
@@ -286,8 +286,11 @@ class SameDecoder:
         group.bursts.append(burst)
         group.last_end = min(burst.position_of_bit(group.n_bits), burst.limit)
         end = self._place(group.last_end)
-        snr_db = noncoherent_evidence(burst).snr_db
-        events.append(BurstHeard("header", self._place(burst.start), end, snr_db, float(burst.clock)))
+        evidence = noncoherent_evidence(burst)
+        bits = evidence.bits[: len(group.verdict.reading.bits)]
+        soft_bits = (bits[:, 1] - bits[:, 0]).astype(np.float32)
+        start = self._place(burst.start)
+        events.append(BurstHeard("header", start, end, float(evidence.snr_db), float(burst.clock), soft_bits))
         del group.bursts[_MOST_BURSTS:]
 
     def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
@@ -314,10 +317,11 @@ class SameDecoder:
         if not (group.spoilt and len(group.bursts) == 1):
             events.append(HeaderUnverified(group.verdict.reading.text, *self._extent(group)))
 
-    def _extent(self, group: _Group) -> tuple[int, int, int, float, float]:
+    def _extent(self, group: _Group) -> tuple[int, int, int, float, float, SoftBits]:
         """What `HeaderDecoded` and `HeaderUnverified` say beside the header."""
         start, end = self._place(group.bursts[0].start), self._place(group.last_end)
-        return start, end, len(group.bursts), group.verdict.error_probability, group.verdict.snr_db
+        verdict = group.verdict
+        return start, end, len(group.bursts), verdict.error_probability, verdict.snr_db, verdict.soft_bits
 
     def _place(self, position: float) -> int:
         """Position at the decoder's rate to a sample of the input stream."""

@@ -34,11 +34,14 @@ class EventCode:
         In words, for example ``Tornado Warning``.
     kind
         One of `EVENT_KINDS`; for a code that is not in the table the one that its last letter stands for.
+    name_es
+        The same name in Spanish, for example ``Aviso de Tornado``.
     """
 
     code: str
     name: str
     kind: EventKind
+    name_es: str
 
 
 @cache
@@ -48,13 +51,14 @@ def event_codes() -> dict[str, EventCode]:
     table: dict[str, EventCode] = {}
     for row in csv.DictReader(io.StringIO(text)):
         kind = next(kind for kind in EVENT_KINDS if kind == row["kind"])
-        table[row["code"]] = EventCode(row["code"], row["name"], kind)
+        table[row["code"]] = EventCode(row["code"], row["name"], kind, row["name_es"])
     return table
 
 
 def find_event(code: str) -> EventCode:
-    """Look up one event code; an unknown one is named ``Unknown event (XYZ)``."""
+    """Look up one event code; an unknown one is named ``Unknown event (XYZ)``, ``Evento desconocido (XYZ)``."""
     known = event_codes().get(code)
     if known is not None:
         return known
-    return EventCode(code, f"Unknown event ({code})", _KIND_BY_LAST_LETTER.get(code[2:3], "unknown"))
+    kind = _KIND_BY_LAST_LETTER.get(code[2:3], "unknown")
+    return EventCode(code, f"Unknown event ({code})", kind, f"Evento desconocido ({code})")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from app_core.base.errors import WireError
 from app_core.eas.waveform import MAX_LOCATIONS
@@ -18,6 +19,9 @@ _HEADER = re.compile(
     rf"-(?P<locations>[0-9A-Z]{{6}}(?:-[0-9A-Z]{{6}}){{0,{MAX_LOCATIONS - 1}}})"
     r"\+(?P<purge>[0-9]{4})-(?P<issued>[0-9]{6,7})-(?P<callsign>[ -*,./0-~]{1,8})-"
 )
+
+LONGEST_PURGE_MINUTES = 99 * 60 + 30
+"""The longest time that ``TTTT`` can say in its steps (NWS 10-1712). [minutes]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,71 @@ class SameHeader:
     def purge_minutes(self) -> int:
         """Time for which the alert is valid, from its issue time. [minutes]"""
         return int(self.purge_time[:2]) * 60 + int(self.purge_time[2:])
+
+    @property
+    def is_purge_time_regular(self) -> bool:
+        """Whether the rules know this purge time; others occur on the air, and are valid for what they say."""
+        try:
+            return purge_time_text(self.purge_minutes) == self.purge_time
+        except ValueError:
+            return False
+
+
+def purge_time_text(minutes: int) -> str:
+    """Give the ``TTTT`` of an alert that is to be valid for so long at least.
+
+    Steps are 15 minutes up to an hour and 30 minutes beyond (47 CFR 11.31(c)); what lies between two is rounded up.
+
+    Raises
+    ------
+    ValueError
+        If `minutes` is not within 1 to `LONGEST_PURGE_MINUTES`.
+    """
+    if not 0 < minutes <= LONGEST_PURGE_MINUTES:
+        raise ValueError(f"an alert is valid for 1 to {LONGEST_PURGE_MINUTES} minutes, not for {minutes}")
+    step = 15 if minutes <= 60 else 30
+    minutes = -(-minutes // step) * step
+    return f"{minutes // 60:02d}{minutes % 60:02d}"
+
+
+def issue_time_text(issued: datetime) -> str:
+    """Give the ``JJJHHMM`` of an aware time: day of the year, hour and minute in UTC."""
+    return issued.astimezone(UTC).strftime("%j%H%M")
+
+
+def make_header(
+    originator: str,
+    event_code: str,
+    locations: tuple[str, ...],
+    *,
+    purge_minutes: int,
+    issued: datetime,
+    callsign: str,
+) -> SameHeader:
+    """Make a header by the rules, ready to be sent.
+
+    Parameters
+    ----------
+    originator, event_code, locations
+        As for `SameHeader`.
+    purge_minutes
+        As for `purge_time_text`. [minutes]
+    issued
+        Aware.
+    callsign
+        At most eight characters; dashes become slashes, and blanks fill it up (47 CFR 11.31(b)).
+
+    Raises
+    ------
+    WireError
+        If this makes no well-formed header.
+    ValueError
+        If `purge_minutes` is out of range.
+    """
+    sent = callsign.replace("-", "/").ljust(8)
+    purge_time = purge_time_text(purge_minutes)
+    header = SameHeader(originator, event_code, locations, purge_time, issue_time_text(issued), sent)
+    return parse_header(header.text)
 
 
 def parse_header(text: str) -> SameHeader:

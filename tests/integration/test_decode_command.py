@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from tests.support.programs import missing
 from tests.unit.audio.recordings import IQ_CENTER_HZ, RATE_HZ, TEST, TORNADO, broadcast, spoken
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,6 +100,60 @@ def test_people_get_words_place_header_and_quality(wav: Path) -> None:
     assert lines[3].endswith("dB")
     assert lines[4].endswith("end of message")
     assert len(lines) == 5
+
+
+def test_every_burst_is_told_on_request(wav: Path) -> None:
+    lines = decode("--bursts", wav).stdout.decode().splitlines()
+    places = [line.strip().split(" ", maxsplit=1)[1].strip() for line in lines if "burst, " in line]
+    assert [place.split()[0] for place in places] == ["header"] * 3 + ["end"] * 3
+    assert places[0].endswith("0.500 to 1.391 s")
+    entries = [json.loads(line) for line in decode("--bursts", "--json", wav).stdout.splitlines()]
+    assert [entry["event"] for entry in entries if entry["event"] != "burst"] == ["header", "end_of_message"]
+    assert sum(entry["event"] == "burst" for entry in entries) == 6
+
+
+def test_a_spanish_text_is_given_on_request(wav: Path) -> None:
+    assert "Prueba Semanal Requerida para Jackson, Misuri " in decode("--language", "es", wav).stdout.decode()
+
+
+def test_a_picture_is_drawn_beside_what_is_printed(wav: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        missing("matplotlib")
+    done = decode("--plot", tmp_path / "why.png", wav)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert TEST in done.stdout.decode()
+    assert (tmp_path / "why.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_missing_matplotlib_is_named_with_the_line_to_type_before_anything_is_decoded(
+    wav: Path, tmp_path: Path
+) -> None:
+    # A finder in front of all others that knows no matplotlib.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *a: None if name == 'matplotlib' else found(name, *a)\n"
+    )
+    done = decode("--plot", tmp_path / "why.png", wav, path=f"{tmp_path}:{os.environ['PATH']}")
+    assert done.returncode == 2
+    assert b"pip install 'herald-sdr[plot]'" in done.stderr
+    assert done.stdout == b""
+
+
+def test_what_encode_writes_is_what_decode_reads() -> None:
+    encoded = subprocess.run(
+        [*COMMAND[:-1], "encode", TEST, "-o", "-", "--rate", str(RATE_HZ)],
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=True,
+    )
+    assert b"47 CFR 11.45" in encoded.stderr
+    done = decode("-", "--rate", str(RATE_HZ), "--json", stdin=encoded.stdout)
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [entry["event"] for entry in entries] == ["header", "attention", "end_of_message"]
+    assert entries[0]["header"] == TEST
+    assert entries[1]["frequencies_hz"] == [pytest.approx(1050.0, abs=0.1)]
 
 
 def test_silence_says_that_nothing_was_heard(tmp_path: Path) -> None:
@@ -217,6 +273,11 @@ def test_iq_from_a_pipe_and_from_a_file_say_the_same(tmp_path: Path) -> None:
         (["a.cu8", "--iq-format", "cu8"], b"--sample-rate"),
         (["a.wav", "--rate", "22050"], b"standard input"),
         (["a.wav", "--raw", "--json"], b"not allowed"),
+        (["a.wav", "--raw", "--bursts"], b"--bursts goes with the plain form"),
+        (["a.wav", "b.wav", "--plot", "a.png"], b"--plot draws one FILE"),
+        (["-", "--rate", "22050", "--plot", "a.png"], b"--plot draws one FILE"),
+        (["a.sigmf-meta", "--plot", "a.png"], b"herald demod FILE"),
+        (["a.wav", "--language", "fr"], b"--language"),
         (["-", "--rate", "-5"], b"hertz"),
         ([], b"FILE"),
     ],

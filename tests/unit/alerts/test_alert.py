@@ -266,3 +266,10 @@ def test_the_best_hearing_is_the_least_likely_wrong() -> None:
     alert = make_alert()
     better = replace(alert.hearings[0], channel_id="other", error_probability=1e-12)
     assert replace(alert, hearings=(*alert.hearings, better)).best_hearing is better
+
+
+def test_an_alert_whose_places_an_earlier_version_worded_otherwise_is_read() -> None:
+    alert = make_alert()
+    fields = alert.to_dict()
+    fields["locations"] = [{**place, "full_name": "as it was called then"} for place in fields["locations"]]
+    assert Alert.from_dict(fields) == alert

@@ -1,12 +1,16 @@
+import csv
+import io
 from datetime import UTC, datetime
+from importlib import resources
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from app_core.alerts.alert import Alert
-from app_core.alerts.text import describe_areas, describe_duration, describe_until, join_words, originator_name
+from app_core.alerts.text import describe_alert, describe_areas, describe_duration, describe_until, originator_name
 from app_core.alerts.tracker import AlertTracker
-from app_core.eas.locations import find_location
+from app_core.alerts.wording import AREAS_ES, ORIGINATORS, ORIGINATORS_ES, PARTS_ES, Language, join_words, join_words_es
+from app_core.eas.locations import PARTS, find_location
 from tests.unit.alerts.air import NOW, decoded, header_text
 
 CHICAGO = ZoneInfo("America/Chicago")
@@ -110,3 +114,75 @@ def test_originators_are_named() -> None:
     assert originator_name("CIV") == "civil authorities"
     assert "primary entry point" in originator_name("PEP")
     assert originator_name("QQQ") == "an unknown originator (QQQ)"
+
+
+def spoken(*codes: str, language: Language = "es") -> str:
+    return describe_areas([find_location(code) for code in codes], language)
+
+
+def test_an_alert_in_spanish_says_the_same() -> None:
+    alert = heard(header_text())
+    assert describe_alert(alert, CHICAGO, "es") == (
+        "Aviso de Tornado para Jackson, Misuri y Johnson, Kansas hasta las 6:45 PM CDT (23:45 UTC). "
+        "Emisor: Servicio Nacional de Meteorología (KEAX/NWS)."
+    )
+    assert describe_alert(heard(header_text(), demo=True), CHICAGO, "es").startswith("DEMOSTRACIÓN: Aviso de Tornado ")
+
+
+def test_with_a_clock_in_doubt_spanish_says_a_duration_too() -> None:
+    text = describe_alert(heard(header_text(issued="0402300")), CHICAGO, "es")
+    assert "durante 45 minutos desde su emisión." in text
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (("029095",), "Jackson, Misuri"),
+        (("000000",), "todos los Estados Unidos"),
+        (("029000", "020000"), "todo Misuri y todo Kansas"),
+        (("029095", "029047"), "Jackson y Clay en Misuri"),
+        (("129095",), "el noroeste de Jackson, Misuri"),
+        (("529000",), "el centro de Misuri"),
+        (("991000",), "el sureste del lago Superior"),
+        (("091000", "016001"), "todo el lago Superior y Ada, Idaho"),
+        (("078000",), "todas las Islas Vírgenes de los Estados Unidos"),
+        (("073231",), "Cape Cod Bay"),
+        (("999999",), "zona desconocida (999999)"),
+        (("011001",), "Distrito de Columbia"),
+    ],
+)
+def test_places_in_spanish(codes: tuple[str, ...], words: str) -> None:
+    assert spoken(*codes) == words
+
+
+def test_hours_and_days_in_spanish_have_their_articles() -> None:
+    night = datetime(2026, 5, 21, 3, 30, tzinfo=UTC)
+    morning = datetime(2026, 5, 21, 5, 15, tzinfo=UTC)
+    assert describe_until(morning, night, CHICAGO, "es") == "las 12:15 AM CDT del jueves (05:15 UTC)"
+    assert describe_until(morning, night, UTC, "es") == "las 05:15 UTC"
+    assert describe_until(datetime(2026, 5, 21, 6, 0, tzinfo=UTC), morning, CHICAGO, "es") == (
+        "la 1:00 AM CDT (06:00 UTC)"
+    )
+    assert describe_duration(90, "es") == "1 hora 30 minutos"
+
+
+def test_lists_in_spanish_know_e_and_y() -> None:
+    assert join_words_es(["a", "b"]) == "a y b"
+    assert join_words_es(["Ohio", "Idaho"]) == "Ohio e Idaho"
+    assert join_words_es(["Ohio", "Hidalgo"]) == "Ohio e Hidalgo"
+    assert join_words_es(["a", "hielo"]) == "a y hielo"
+    assert join_words_es(["a", "b", "Iowa"]) == "a, b y Iowa"
+    assert join_words_es(["a", "b", "c"], ";") == "a; b; y c"
+
+
+def test_originators_are_named_in_spanish() -> None:
+    assert set(ORIGINATORS_ES) == set(ORIGINATORS)
+    assert originator_name("WXR", "EC/GC/CA", "es") == "Ministerio de Medio Ambiente de Canadá"
+    assert originator_name("QQQ", "", "es") == "originador desconocido (QQQ)"
+
+
+def test_every_spanish_name_is_of_a_place_that_there_is() -> None:
+    places = resources.files("app_core.eas").joinpath("tables/locations.csv").read_text(encoding="utf-8")
+    areas_there = {row["area"] for row in csv.DictReader(io.StringIO(places))} | {"United States", "Mexico"}
+    assert set(AREAS_ES) - areas_there == set()
+    assert set(PARTS_ES) == set(PARTS)

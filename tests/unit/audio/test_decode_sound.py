@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from app_core.audio.decode_sound import SoundRecording, Twins, channel_names, open_sound_recording
 from app_core.audio.heard import Heard, event_text
 from app_core.base.errors import WireError
-from app_core.eas.events import EndOfMessage
+from app_core.eas.encoder import encode_transmission
+from app_core.eas.events import AttentionHeard, BurstHeard, EndOfMessage, HeaderDecoded
 from tests.unit.audio.recordings import RATE_HZ, TEST, TORNADO, spoken
 
 NOW = datetime(2026, 5, 3, 12, 1, tzinfo=UTC)
@@ -36,6 +37,12 @@ class Memory:
         self._position = len(self._pcm)
 
 
+def messages_of(recording: SoundRecording) -> list[Heard]:
+    """All but the bursts."""
+    heard = [one for step in recording.steps() for one in step.heard]
+    return [one for one in heard if not isinstance(one.event, BurstHeard)]
+
+
 def told(*channels: NDArray[np.float32]) -> list[tuple[str, str]]:
     """What the channels of a recording say: names of channels, and text."""
     longest = max(len(channel) for channel in channels)
@@ -43,7 +50,7 @@ def told(*channels: NDArray[np.float32]) -> list[tuple[str, str]]:
     for place, channel in enumerate(channels):
         pcm[: len(channel), place] = channel
     recording = SoundRecording(Memory(pcm), NOW)
-    heard = [one for step in recording.steps() for one in step.heard]
+    heard = messages_of(recording)
     assert [one.start_s for one in heard] == sorted(one.start_s for one in heard)
     return [("+".join(one.channels), event_text(one.event)) for one in heard]
 
@@ -55,7 +62,7 @@ def with_noise(pcm: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 def test_header_and_end_of_message_are_told_with_their_places() -> None:
     recording = SoundRecording(Memory(spoken()[:, None]), NOW)
-    heard = [one for step in recording.steps() for one in step.heard]
+    heard = messages_of(recording)
     assert [event_text(one.event) for one in heard] == [TEST, "NNNN"]
     assert heard[0].start_s == pytest.approx(0.5, abs=0.01)
     assert recording.duration_s is not None
@@ -154,3 +161,35 @@ def test_what_one_channel_says_twice_stays_two_lines() -> None:
     twins = Twins(("left", "right"))
     twins.add([first, second], 10.0)
     assert twins.flush() == (first, second)
+
+
+def test_each_burst_is_told_by_each_channel_that_hears_it() -> None:
+    pcm = np.stack([with_noise(spoken(), 1), with_noise(spoken(), 2)], axis=1)
+    heard = [one for step in SoundRecording(Memory(pcm), NOW).steps() for one in step.heard]
+    bursts = [(one.channels, one.event.kind) for one in heard if isinstance(one.event, BurstHeard)]
+    for channel in ("left", "right"):
+        assert [kind for names, kind in bursts if names == (channel,)] == ["header"] * 3 + ["end"] * 3
+
+
+def test_a_header_is_told_behind_the_bursts_it_was_made_of() -> None:
+    heard = [one for step in SoundRecording(Memory(spoken()[:, None]), NOW).steps() for one in step.heard]
+    kinds = [type(one.event) for one in heard]
+    place = kinds.index(HeaderDecoded)
+    assert kinds[:place] == [BurstHeard] * place
+    header = heard[place].event
+    assert isinstance(header, HeaderDecoded) and place >= header.bursts
+
+
+def test_a_tone_that_two_channels_hear_is_told_once() -> None:
+    pcm = np.concatenate([encode_transmission(TEST, RATE_HZ).pcm, np.zeros(2 * RATE_HZ, np.float32)])
+    both = np.stack([with_noise(pcm, 1), with_noise(pcm, 2)], axis=1)
+    heard = messages_of(SoundRecording(Memory(both), NOW))
+    assert [type(one.event) for one in heard] == [HeaderDecoded, AttentionHeard, EndOfMessage]
+    assert {one.channels for one in heard} == {("left", "right")}
+
+
+def test_a_burst_waits_for_no_twin() -> None:
+    burst = Heard(BurstHeard("header", 0, 8, 20.0, 0.0), ("left",), None, 1.0, 2.0)
+    twins = Twins(("left", "right"))
+    assert twins.add([burst], 2.0) == (burst,)
+    assert twins.add([Heard(burst.event, ("right",), None, 1.0, 2.0)], 2.5) != ()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app_core.base.errors import WireError
 from app_core.eas.attention import Attention
 from app_core.eas.encoder import burst_bytes, encode_transmission
-from app_core.eas.header import parse_header
+from app_core.eas.events import EndOfMessage, HeaderDecoded
+from app_core.eas.header import SameHeader, parse_header
+from app_core.eas.listener import SameListener
 from app_core.eas.waveform import BIT_S, PREAMBLE, afsk
+from tests.unit.eas.test_header import headers
 
 HEADER = "ZCZC-WXR-TOR-029095-020091+0045-3241845-KEAX/NWS-"
 RATE_HZ = 25_000.0
@@ -37,6 +44,29 @@ def test_each_part_holds_its_signal() -> None:
     np.testing.assert_array_equal(sounds[4], voice)
     for burst in sounds[5:]:
         np.testing.assert_allclose(burst, 0.4 * afsk(PREAMBLE + b"NNNN", RATE_HZ), atol=1e-6)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(header=headers.filter(lambda header: len(header.callsign) >= 7), rate_hz=st.sampled_from([8000.0, 22_050.0]))
+def test_any_legal_header_encodes_and_decodes(header: SameHeader, rate_hz: float) -> None:
+    # Callsigns of less than 7 characters are legal to the parser, but occur nowhere.
+    listener = SameListener(rate_hz)
+    pcm = encode_transmission(header, rate_hz, attention=Attention.NONE).pcm
+    events = listener.push(pcm) + listener.finish()
+    assert [event.header for event in events if isinstance(event, HeaderDecoded)] == [header]
+    assert sum(isinstance(event, EndOfMessage) for event in events) == 1
+
+
+@pytest.mark.parametrize("rate_hz", [8000.0, 11_025.0, 44_100.0, 48_000.0])
+def test_parts_stand_where_the_bits_put_them_at_any_rate(rate_hz: float) -> None:
+    transmission = encode_transmission(HEADER, rate_hz, attention_s=8.0)
+    n_burst = math.ceil((16 + len(HEADER)) * 8 * BIT_S * rate_hz - 1e-6)
+    n_end = math.ceil(20 * 8 * BIT_S * rate_hz - 1e-6)
+    n_pause, n_tone = round(rate_hz), round(8.0 * rate_hz)
+    lengths = [n_burst] * 3 + [n_tone] + [n_end] * 3
+    assert [part.end_sample - part.start_sample for part in transmission.parts] == lengths
+    starts = [sum(lengths[:number]) + number * n_pause for number in range(len(lengths))]
+    assert [part.start_sample for part in transmission.parts] == starts
 
 
 def test_a_burst_lasts_as_long_as_its_bits() -> None:

@@ -25,6 +25,7 @@ def test_every_row_is_complete() -> None:
     for code, event in table.items():
         assert len(code) == 3 and code.isalnum() and code == event.code
         assert event.name
+        assert event.name_es and event.name_es != event.name
         assert event.kind in EVENT_KINDS and event.kind != "unknown"
 
 
@@ -33,6 +34,15 @@ def test_an_unknown_code_is_named_as_unknown_and_keeps_its_significance() -> Non
     assert find_event("XYZ").kind == "unknown"
     assert find_event("QQW").kind == "warning"
     assert find_event("QQA").kind == "watch"
+
+
+def test_names_in_spanish_keep_the_words_for_warning_watch_and_statement() -> None:
+    words = {"warning": ("Aviso ", "Evacuación "), "watch": ("Vigilancia ",), "statement": ("Declaración ",)}
+    for event in event_codes().values():
+        if event.kind in words:
+            assert event.name_es.startswith(words[event.kind]), event.code
+    assert find_event("TOR").name_es == "Aviso de Tornado"
+    assert find_event("XYZ").name_es == "Evento desconocido (XYZ)"
 
 
 def test_nonsense_is_not_an_error() -> None:
