@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app_core.demod.channel_config import ChannelConfig, Mode
 from app_core.demod.demodulator import make_stack
 from app_core.demod.gate import Gate, has_gate
-from app_core.dsp._stack_kernels import envelope_moments
+from app_core.dsp._stack_kernels import track_moments
 from app_core.dsp.channelizer import MAX_BANDWIDTH_SHARE, ChannelSpec
 from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
 from app_core.dsp.resampler import Resampler
@@ -99,8 +99,10 @@ class Chain:
         )
         self.begin(Fraction(0))
         self.heard = False
-        # Of each channel the means of |z|², |z|⁴, of the frequency and of its square about the mean.
-        self._means = np.zeros((len(configs), 4))
+        # Of each channel the means of |z|² and |z|⁴, of the frequency error and of the deviation's square.
+        self._moments = np.zeros((len(configs), 2))
+        self._frequency_hz = np.zeros(len(configs))
+        self._squares = np.zeros(len(configs))
 
     def begin(self, start_s: Fraction) -> None:
         """Start a piece of the stream at stream time `start_s`."""
@@ -164,12 +166,12 @@ class Chain:
 
     def levels(self, row: int) -> ChannelLevels:
         """Readings of one channel."""
-        second, fourth, frequency_hz, variance = (float(mean) for mean in self._means[row])
+        second, fourth = (float(moment) for moment in self._moments[row])
         levels = ChannelLevels(
             level_dbfs=power_dbfs(second),
             snr_db=constant_envelope_snr_db(second, fourth),
-            frequency_error_hz=frequency_hz,
-            deviation_hz=math.sqrt(2.0 * variance),
+            frequency_error_hz=float(self._frequency_hz[row]),
+            deviation_hz=math.sqrt(self._squares[row]),
         )
         of_mode: Any = self._demodulators.readings(row)
         levels.update(of_mode)
@@ -187,9 +189,11 @@ class Chain:
         taken.configs = [self.configs[row] for row in rows]
         taken._gates = [self._gates[row] for row in rows]
         taken._demodulators = self._demodulators.take(rows)
-        taken._resampler = self._resampler.take(rows)
-        taken._means = self._means[rows]
-        taken._heard = [pcm[rows] for pcm in self._heard]
+        sides = [row * self._n_audio + side for row in rows for side in range(self._n_audio)]
+        taken._resampler = self._resampler.take(sides)
+        taken._moments, taken._frequency_hz = self._moments[rows], self._frequency_hz[rows]
+        taken._squares = self._squares[rows]
+        taken._heard = [audio[sides] for audio in self._heard]
         return taken
 
     def _add(self, pcm: NDArray[np.float32]) -> None:
@@ -224,13 +228,10 @@ class Chain:
         return audio if self._n_audio == 1 else np.ascontiguousarray(audio[0].T)
 
     def _read(self, iq: NDArray[np.complex64]) -> None:
-        n = iq.shape[1]
-        moments = np.empty((len(self.configs), 2))
-        envelope_moments(iq, moments)
-        frequency_hz, deviation_hz = self._demodulators.frequency_error_hz, self._demodulators.deviation_hz
-        now = np.column_stack((moments / n, frequency_hz, np.square(deviation_hz) / 2.0))
-        share = -math.expm1(-n / (self._iq_rate_hz * _READING_S)) if self.heard else 1.0
-        self._means += share * (now - self._means)
+        share = -math.expm1(-iq.shape[1] / (self._iq_rate_hz * _READING_S)) if self.heard else 1.0
+        track_moments(iq, share, self._moments)
+        self._frequency_hz += share * (self._demodulators.frequency_error_hz - self._frequency_hz)
+        self._squares += share * (np.square(self._demodulators.deviation_hz) - self._squares)
         self.heard = True
 
 

@@ -27,8 +27,8 @@ from app_core.demod.chain import (
     spec_of,
 )
 from app_core.demod.channel_config import ChannelConfig, SquelchConfig
-from app_core.dsp._stack_kernels import copy_sane, turn_rows
-from app_core.dsp.channel_stack import Loops
+from app_core.dsp._stack_kernels import copy_sane, deal_sane, turn_rows, unfold_bins
+from app_core.dsp.capture_frame import Loops
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from app_core.dsp.frame_plan import exact_rate
 
@@ -197,10 +197,16 @@ class ChannelBank:
         self._built = _without_samples(block)
         self._rate = exact_rate(block.sample_rate_hz)
         kinds = [kind for kind in _KINDS if kind.output_rate_hz <= self._rate]
-        self._channelizer = Channelizer(float(self._rate), (), kinds, Loops(_copy, turn_rows))
+        fitting = self._fitting(block)
+        self._channelizer = Channelizer(
+            float(self._rate),
+            kinds=kinds,
+            loops=Loops(_copy, turn_rows, _deal, unfold_bins),
+            expected=[spec_of(config, block.center_frequency_hz) for config in fitting],
+        )
         self._chains = []
         self._begin(block)
-        self._add_channels(self._fitting(block), block)
+        self._add_channels(fitting, block)
 
     def _begin(self, block: IqBlock) -> None:
         """Start a piece of the stream with `block`."""
@@ -268,7 +274,9 @@ class ChannelBank:
             if last_block is None or pcm.shape[1] == 0:
                 continue
             rate_hz = chain.configs[0].audio_rate_hz
-            after_s = float(Fraction(first_sample, rate_hz) - last_block.first_sample / self._rate)
+            # In whole numbers, of which the difference is exact however long the stream.
+            parts = first_sample * self._rate.numerator - last_block.first_sample * self._rate.denominator * rate_hz
+            after_s = parts / (rate_hz * self._rate.numerator)
             timestamp, epoch = last_block.timestamp + after_s, last_block.config_epoch
             audio += [
                 (config.id, PcmBlock(row, float(rate_hz), first_sample, timestamp, epoch))
@@ -287,6 +295,10 @@ class ChannelBank:
 
 def _copy(target: NDArray[np.complex64], source: NDArray[np.complex64]) -> None:
     copy_sane(target, source, _BROKEN)
+
+
+def _deal(rows: NDArray[np.complex64], place: int, source: NDArray[np.complex64]) -> None:
+    deal_sane(rows, place, source, _BROKEN)
 
 
 def _check(configs: Sequence[ChannelConfig]) -> None:

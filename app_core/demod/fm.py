@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.dsp._kernels import discriminate_stack, level_and_deemphasize_stack
-from app_core.dsp._stack_kernels import sums_and_squares
+from app_core.dsp._stack_kernels import mean_and_peak
 
 DEEMPHASIS_HZ = 300.0
 """Corner of the de-emphasis of land-mobile FM and NOAA Weather Radio."""
@@ -116,18 +116,12 @@ class FmStack:
             [±1 at the full deviation]
         """
         pcm = np.empty(iq.shape, dtype=np.float32)
-        n = iq.shape[1]
-        if n == 0:
+        if iq.shape[1] == 0:
             return pcm
         frequency = np.empty(iq.shape, dtype=np.float32)
         discriminate_stack(iq, self._previous, self._scale, frequency)
         level_and_deemphasize_stack(frequency, self._state, self._tracking, self._pole, self._gain, pcm)
-        sums = np.empty((iq.shape[0], 2), dtype=np.float64)
-        sums_and_squares(frequency, sums)
-        mean = sums[:, 0] / n
-        variance = np.maximum(sums[:, 1] / n - mean * mean, 0.0)
-        self.frequency_error_hz = mean * self._full_deviation_hz
-        self.deviation_hz = np.sqrt(2.0 * variance) * self._full_deviation_hz
+        mean_and_peak(frequency, self._full_deviation_hz, self.frequency_error_hz, self.deviation_hz)
         return pcm
 
     def readings(self, row: int) -> dict[str, float | bool | None]:

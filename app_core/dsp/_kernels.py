@@ -1,8 +1,11 @@
-"""Every numba loop of the way from IQ to PCM, each beside the plain-numpy model that defines it.
+"""The numba loops of one signal on the way from IQ to PCM, each beside the plain-numpy model that defines it.
 
 Convention: a kernel writes into an array that the caller made and allocates nothing; state that lives on between
 blocks is an argument. ``reassoc`` and ``contract`` let the compiler sum a dot product in vector registers; no other
 liberty is taken, so NaN and infinity keep their meaning.
+
+A kernel that calls another stands in its file (here the ``_stack`` ones, which do the same for every row of a matrix):
+numba's cache does not notice that what was compiled into a kernel has changed in another file.
 """
 
 from __future__ import annotations

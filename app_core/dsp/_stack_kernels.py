@@ -20,6 +20,9 @@ FIR_STEP = 8
 HALF_BAND_TAPS = 16
 """Number of taps of `interpolate_half_band`."""
 
+_DEAL_COLUMNS = 8
+"""Columns of a frame that are filled at once: a line of the cache in each row."""
+
 _FIR_BLOCK = 1024
 """Samples that are filtered at once, so that they stay in the first cache while the taps go over them."""
 
@@ -51,6 +54,134 @@ def copy_sane_model(target: NDArray[np.complex64], source: NDArray[np.complex64]
 
 
 @njit(cache=True, nogil=True)
+def deal_sane(rows: NDArray[np.complex64], place: int, source: NDArray[np.complex64], limit: float) -> None:
+    """Deal samples out to rows, one to each in turn, with 0 for those that are broken.
+
+    Parameters
+    ----------
+    rows
+        Shape (n_rows, n_columns); sample ``source[k]`` is written to ``rows[p % n_rows, p // n_rows]`` for
+        ``p = place + k``.
+    place
+        Of the first sample.
+    source
+        Shape (n,), n <= n_rows * n_columns - place.
+    limit
+        As of `copy_sane`.
+    """
+    highest = np.float32(limit)
+    n_rows, n = rows.shape[0], source.shape[0]
+    parts = source.view(np.float32)
+    n_broken = 0
+    for i in range(2 * n):
+        n_broken += 0 if abs(parts[i]) < highest else 1
+    # One by one up to the end of a column, and behind the last whole block of columns; all where something is broken.
+    step = _DEAL_COLUMNS * n_rows
+    head = min(-place % n_rows, n)
+    n_blocks = (n - head) // step if n_broken == 0 else 0
+    for part in range(2):
+        first = 0 if part == 0 else head + n_blocks * step
+        for k in range(first, head if part == 0 else n):
+            sample = source[k]
+            is_sane = abs(sample.real) < highest and abs(sample.imag) < highest
+            rows[(place + k) % n_rows, (place + k) // n_rows] = sample if is_sane else np.complex64(0.0)
+    # Eight bytes are moved at once, and not two times four.
+    dealt, whole = rows.view(np.int64), source.view(np.int64)
+    column = (place + head) // n_rows
+    for block in range(n_blocks):
+        for to in range(n_rows):
+            out = dealt[to, column : column + _DEAL_COLUMNS]
+            dealer = whole[head + block * step + to :]
+            out[0] = dealer[0]
+            out[1] = dealer[n_rows]
+            out[2] = dealer[2 * n_rows]
+            out[3] = dealer[3 * n_rows]
+            out[4] = dealer[4 * n_rows]
+            out[5] = dealer[5 * n_rows]
+            out[6] = dealer[6 * n_rows]
+            out[7] = dealer[7 * n_rows]
+        column += _DEAL_COLUMNS
+
+
+def deal_sane_model(rows: NDArray[np.complex64], place: int, source: NDArray[np.complex64], limit: float) -> None:
+    """Model of `deal_sane`, same arguments."""
+    row, column = np.arange(place, place + source.shape[0]) % rows.shape[0], np.arange(source.shape[0])
+    column = (place + column) // rows.shape[0]
+    rows[row, column] = np.where((np.abs(source.real) < limit) & (np.abs(source.imag) < limit), source, 0.0)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def unfold_bins(
+    spectra: NDArray[np.complex64],
+    first: NDArray[np.int64],
+    turns: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    bins: NDArray[np.complex64],
+) -> None:
+    """`app_core.dsp.capture_frame.UnfoldBins`, by Horner's rule: the last row first, four rows at a time."""
+    n_rows, n_columns = spectra.shape
+    size = bins.shape[1]
+    for channel in range(bins.shape[0]):
+        start, column = 0, first[channel]
+        while start < size:
+            n = min(size - start, n_columns - column)
+            re, im = scratch[0, :n], scratch[1, :n]
+            turn_re, turn_im = turns[channel, 0, start : start + n], turns[channel, 1, start : start + n]
+            a = spectra[n_rows - 1, column : column + n]
+            for i in range(n):
+                re[i] = a[i].real
+                im[i] = a[i].imag
+            row = n_rows - 2
+            while row >= 3:
+                a, b = spectra[row, column : column + n], spectra[row - 1, column : column + n]
+                c, d = spectra[row - 2, column : column + n], spectra[row - 3, column : column + n]
+                for i in range(n):
+                    c_re, c_im = turn_re[i], turn_im[i]
+                    x = re[i] * c_re - im[i] * c_im + a[i].real
+                    y = re[i] * c_im + im[i] * c_re + a[i].imag
+                    u = x * c_re - y * c_im + b[i].real
+                    v = x * c_im + y * c_re + b[i].imag
+                    x = u * c_re - v * c_im + c[i].real
+                    y = u * c_im + v * c_re + c[i].imag
+                    re[i] = x * c_re - y * c_im + d[i].real
+                    im[i] = x * c_im + y * c_re + d[i].imag
+                row -= 4
+            while row >= 0:
+                a = spectra[row, column : column + n]
+                for i in range(n):
+                    x = re[i] * turn_re[i] - im[i] * turn_im[i] + a[i].real
+                    im[i] = re[i] * turn_im[i] + im[i] * turn_re[i] + a[i].imag
+                    re[i] = x
+                row -= 1
+            weight_re, weight_im = weights[channel, 0, start : start + n], weights[channel, 1, start : start + n]
+            out = bins[channel, start : start + n]
+            for i in range(n):
+                x = re[i] * weight_re[i] - im[i] * weight_im[i]
+                y = re[i] * weight_im[i] + im[i] * weight_re[i]
+                out[i] = complex(x, y)
+            start += n
+            column = 0
+
+
+def unfold_bins_model(
+    spectra: NDArray[np.complex64],
+    first: NDArray[np.int64],
+    turns: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    scratch: NDArray[np.float32],
+    bins: NDArray[np.complex64],
+) -> None:
+    """Model of `unfold_bins`, same arguments: in double precision."""
+    n_rows, n_columns = spectra.shape
+    columns = (first[:, None] + np.arange(bins.shape[1])) % n_columns
+    turn = turns[:, 0] + 1j * turns[:, 1].astype(np.float64)
+    powers = turn ** np.arange(n_rows)[:, None, None]
+    total = (powers * spectra[:, columns]).sum(axis=0)
+    bins[:] = (weights[:, 0] + 1j * weights[:, 1].astype(np.float64)) * total
+
+
+@njit(cache=True, nogil=True)
 def turn_rows(
     rows: NDArray[np.complex64],
     ramp: NDArray[np.complex64],
@@ -58,7 +189,7 @@ def turn_rows(
     samples: NDArray[np.complex64],
     place: tuple[int, int, int],
 ) -> None:
-    """`app_core.dsp.channel_stack.TurnRows`, whose plain form is its model."""
+    """`app_core.dsp.capture_frame.TurnRows`; its plain form, `app_core.dsp.channel_stack.turn_rows`, is its model."""
     first_good, n_frames, first_frame = place
     n_channels, n_good = ramp.shape
     for channel in range(n_channels):
@@ -79,62 +210,71 @@ def turn_rows(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def envelope_moments(iq: NDArray[np.complex64], moments: NDArray[np.float64]) -> None:
-    """Sums of the second and fourth power of the magnitude.
+def track_moments(iq: NDArray[np.complex64], share: float, means: NDArray[np.float64]) -> None:
+    """Follow the mean second and fourth power of the magnitude.
 
     Parameters
     ----------
     iq
-        Shape (n_rows, n). [full scale = 1]
-    moments
-        Shape (n_rows, 2); written: sums of ``|z|²`` and of ``|z|⁴``.
+        Shape (n_rows, n), n >= 1. [full scale = 1]
+    share
+        Share of the distance to the means of `iq` by which the readings move.
+    means
+        Shape (n_rows, 2): the readings of ``|z|²`` and of ``|z|⁴``; updated.
     """
+    n = iq.shape[1]
     for row in range(iq.shape[0]):
         samples = iq[row]
         second = 0.0
         fourth = 0.0
-        for k in range(samples.shape[0]):
+        for k in range(n):
             power = np.float64(samples[k].real * samples[k].real + samples[k].imag * samples[k].imag)
             second += power
             fourth += power * power
-        moments[row, 0] = second
-        moments[row, 1] = fourth
+        means[row, 0] += share * (second / n - means[row, 0])
+        means[row, 1] += share * (fourth / n - means[row, 1])
 
 
-def envelope_moments_model(iq: NDArray[np.complex64], moments: NDArray[np.float64]) -> None:
-    """Model of `envelope_moments`, same arguments."""
+def track_moments_model(iq: NDArray[np.complex64], share: float, means: NDArray[np.float64]) -> None:
+    """Model of `track_moments`, same arguments."""
     power = np.square(iq.real, dtype=np.float64) + np.square(iq.imag, dtype=np.float64)
-    moments[:, 0] = power.sum(axis=1)
-    moments[:, 1] = np.square(power).sum(axis=1)
+    means[:] += share * (np.stack((power.mean(axis=1), np.square(power).mean(axis=1)), axis=1) - means)
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def sums_and_squares(samples: NDArray[np.float32], sums: NDArray[np.float64]) -> None:
-    """Sums of samples and of their squares.
+def mean_and_peak(
+    samples: NDArray[np.float32], scale: float, mean: NDArray[np.float64], peak: NDArray[np.float64]
+) -> None:
+    """Mean of the samples, and the peak of a sine that has their power about it.
 
     Parameters
     ----------
     samples
-        Shape (n_rows, n), any scale.
-    sums
-        Shape (n_rows, 2); written: the sum and the sum of squares of each row.
+        Shape (n_rows, n), n >= 1, any scale.
+    scale
+        Units of the results for one of the samples.
+    mean, peak
+        Shape (n_rows,); written.
     """
+    n = samples.shape[1]
     for row in range(samples.shape[0]):
         values = samples[row]
         total = 0.0
         squares = 0.0
-        for k in range(values.shape[0]):
+        for k in range(n):
             value = np.float64(values[k])
             total += value
             squares += value * value
-        sums[row, 0] = total
-        sums[row, 1] = squares
+        mean[row] = scale * (total / n)
+        peak[row] = scale * math.sqrt(2.0 * max(squares / n - (total / n) * (total / n), 0.0))
 
 
-def sums_and_squares_model(samples: NDArray[np.float32], sums: NDArray[np.float64]) -> None:
-    """Model of `sums_and_squares`, same arguments."""
-    sums[:, 0] = samples.sum(axis=1, dtype=np.float64)
-    sums[:, 1] = np.square(samples, dtype=np.float64).sum(axis=1)
+def mean_and_peak_model(
+    samples: NDArray[np.float32], scale: float, mean: NDArray[np.float64], peak: NDArray[np.float64]
+) -> None:
+    """Model of `mean_and_peak`, same arguments."""
+    mean[:] = scale * samples.mean(axis=1, dtype=np.float64)
+    peak[:] = scale * math.sqrt(2.0) * samples.std(axis=1, dtype=np.float64)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

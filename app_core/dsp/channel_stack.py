@@ -10,12 +10,13 @@ import copy
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp.fft import FrameFft, InverseFft, row_cost_ns
+from app_core.dsp.capture_frame import CaptureFrame, Loops, TurnRows
+from app_core.dsp.fft import InverseFft, row_cost_ns
 from app_core.dsp.fir import equiripple_order, equiripple_taps
 from app_core.dsp.frame_plan import FramePlan
 
@@ -38,56 +39,6 @@ _BATCH_SAMPLES = 16_384
 """Samples of rows that wait for the inverse transform: few enough to stay in the inner caches."""
 
 _SIZES_TRIED = 64
-
-
-class CopySamples(Protocol):
-    """Takes samples over into a frame; it may mend them on the way."""
-
-    def __call__(self, target: NDArray[np.complex64], source: NDArray[np.complex64], /) -> object:
-        """Write `source` into `target`, both of shape (n,)."""
-
-
-class TurnRows(Protocol):
-    """Turns what comes out of the inverse transform to the channels' own centres."""
-
-    def __call__(
-        self,
-        rows: NDArray[np.complex64],
-        ramp: NDArray[np.complex64],
-        phase: NDArray[np.int64],
-        samples: NDArray[np.complex64],
-        place: tuple[int, int, int],
-        /,
-    ) -> None:
-        """Write good samples.
-
-        Parameters
-        ----------
-        rows
-            Shape (n_frames * n_channels, size): of each frame the rows of all channels.
-        ramp
-            Shape (n_channels, n_good): factors of a frame's good samples.
-        phase
-            Shape (n_channels, 3): of each channel the phase of the first frame, its step from frame to frame, and
-            the parts of a cycle that both are counted in; the first is updated to the frame behind the last.
-        samples
-            Shape (n_channels, n_all_frames, n_good); written.
-        place
-            The first good sample of a row, the number of frames, and the first of them in `samples`.
-        """
-
-
-class Loops(NamedTuple):
-    """What is done to every sample, and may be compiled.
-
-    Attributes
-    ----------
-    copy, turn
-        As their protocols say.
-    """
-
-    copy: CopySamples
-    turn: TurnRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +95,8 @@ class Stack:
 
     Parameters
     ----------
-    plan, fft
-        The frames, and their transform.
+    plan, frame
+        The frames.
     shape
         Rate and filter of all channels.
     keys
@@ -164,7 +115,13 @@ class Stack:
     """
 
     def __init__(
-        self, plan: FramePlan, fft: FrameFft, shape: Shape, keys: list[int], offsets: list[Fraction], turn: TurnRows
+        self,
+        plan: FramePlan,
+        frame: CaptureFrame,
+        shape: Shape,
+        keys: list[int],
+        offsets: list[Fraction],
+        turn: TurnRows,
     ) -> None:
         self.keys = keys
         self._turn = turn
@@ -179,13 +136,12 @@ class Stack:
         centers = [round(plan.size * offset) for offset in offsets]
         shifts = np.arange(size) - size // 2
         bins = np.array(centers)[:, None] + shifts
-        self._places = fft.places(bins % plan.size)
         # The filter is centred on the exact offset; a first good sample that lies between two of the inverse FFT's is
         # brought onto one of them.
         distance = bins / plan.size - np.array([float(offset) for offset in offsets])[:, None]
         response = np.ones(bins.shape) if inner_filter is None else inner_filter.response(distance)
         onto = np.exp(2j * np.pi * shifts * float(place - self._first_good) / size)
-        self._response = (response * onto / plan.size).astype(np.complex64)
+        self._bins = frame.bins(bins % plan.size, (response * onto / plan.size).astype(np.complex64))
         # What is left is the shift by less than a bin, and that of the bins, which come lowest first.
         good = np.arange(self._n_good)
         times = plan.guard + good / float(inner_ratio)
@@ -225,19 +181,10 @@ class Stack:
         self._samples = np.empty((len(self.keys), n_frames, self._n_good), dtype=np.complex64)
         self._n_done = self._n_waiting = 0
 
-    def add_frame(self, spectrum: NDArray[np.complex64]) -> None:
-        """Filter the next frame.
-
-        Parameters
-        ----------
-        spectrum
-            As `FrameFft` gives it, shape (plan.size,).
-        """
+    def add_frame(self) -> None:
+        """Filter the frame that was transformed last."""
         n_channels = len(self.keys)
-        rows = self._inverse.rows[self._n_waiting * n_channels :][:n_channels]
-        # "clip" writes into `rows` at once, "raise" would go by a copy; no place is out of range.
-        np.take(spectrum, self._places, out=rows, mode="clip")
-        np.multiply(rows, self._response, out=rows)
+        self._bins.write(self._inverse.rows[self._n_waiting * n_channels :][:n_channels])
         self._n_waiting += 1
         if (self._n_waiting + 1) * n_channels > self._inverse.rows.shape[0]:
             self._transform()
@@ -265,10 +212,8 @@ class Stack:
         taken = copy.copy(self)
         taken.keys = keys
         taken._offsets = [self._offsets[row] for row in rows]
-        taken._places, taken._response, taken._ramp = (
-            np.ascontiguousarray(each[rows]) for each in (self._places, self._response, self._ramp)
-        )
-        taken._phase = self._phase[rows]
+        taken._bins = self._bins.take(rows)
+        taken._ramp, taken._phase = self._ramp[rows], self._phase[rows]
         taken._resampler = None if self._resampler is None else self._resampler.take(rows)
         return taken
 
@@ -324,7 +269,7 @@ def turn_rows(
     samples: NDArray[np.complex64],
     place: tuple[int, int, int],
 ) -> None:
-    """`TurnRows` by numpy."""
+    """`app_core.dsp.capture_frame.TurnRows` by numpy."""
     first_good, n_frames, first_frame = place
     n_channels, n_good = ramp.shape
     good = rows.reshape(n_frames, n_channels, -1)[:, :, first_good : first_good + n_good].transpose(1, 0, 2)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp.channel_stack import PLAIN_LOOPS, Loops, Shape, Stack
-from app_core.dsp.fft import FrameFft
+from app_core.dsp.capture_frame import Loops, make_frame
+from app_core.dsp.channel_stack import PLAIN_LOOPS, Shape, Stack
 from app_core.dsp.frame_plan import FramePlan, exact_rate
 
 MAX_BANDWIDTH_SHARE = 0.8
@@ -62,6 +62,9 @@ class Channelizer:
         filter goes through a resampler besides. None for `specs`.
     loops
         What is done to every sample.
+    expected
+        The channels that there will be mostly, for which the faster way to their bins is taken, where `loops` leave a
+        choice. Others work as well. None for `specs`.
 
     Raises
     ------
@@ -76,14 +79,18 @@ class Channelizer:
         specs: Sequence[ChannelSpec] = (),
         kinds: Sequence[ChannelSpec] | None = None,
         loops: Loops = PLAIN_LOOPS,
+        expected: Sequence[ChannelSpec] | None = None,
     ) -> None:
         self._rate_hz = sample_rate_hz
         self._rate = exact_rate(sample_rate_hz)
         self._loops = loops
         shapes = {self._shape(spec) for spec in (specs if kinds is None else kinds)}
         reach = max((shape.reach for shape in shapes), default=0)
-        self._plan = FramePlan.find(sample_rate_hz, [shape.ratio for shape in shapes], reach)
-        self._fft = FrameFft(self._plan.size)
+        load = None
+        if loops.unfold is not None:
+            load = sum(spec.output_rate_hz for spec in (specs if expected is None else expected)) / sample_rate_hz
+        self._plan = FramePlan.find(sample_rate_hz, [shape.ratio for shape in shapes], reach, load)
+        self._frame = make_frame(self._plan.size, self._plan.n_rows, loops)
         self._stacks: list[Stack] = []
         self._n_keys = 0
         self.reset()
@@ -96,9 +103,9 @@ class Channelizer:
 
     def reset(self) -> None:
         """Forget all input, for a gap in the stream: the next sample is input 0."""
-        self._fft.frame[:] = 0
+        self._frame.samples[:] = 0
         self._filled = self._plan.guard
-        self._frame = 0
+        self._n_frames = 0
         self._n_in = 0
         for stack in self._stacks:
             stack.begin(0, 0)
@@ -126,8 +133,8 @@ class Channelizer:
         for shape in dict.fromkeys(shapes):
             members = [(key, spec) for key, spec, its in zip(keys, specs, shapes, strict=True) if its == shape]
             offsets = [exact_rate(spec.offset_hz) / self._rate for _, spec in members]
-            stack = Stack(self._plan, self._fft, shape, [key for key, _ in members], offsets, self._loops.turn)
-            stack.begin(self._frame, self._n_in)
+            stack = Stack(self._plan, self._frame, shape, [key for key, _ in members], offsets, self._loops.turn)
+            stack.begin(self._n_frames, self._n_in)
             self._stacks.append(stack)
         self._n_keys += len(specs)
         return keys
@@ -153,11 +160,10 @@ class Channelizer:
             self._stacks.remove(stack)
         else:
             self._stacks[self._stacks.index(stack)] = stack.take([other for other in stack.keys if other != key])
-        frame, filled = self._fft.frame.copy(), self._filled
-        first_frame, n_in = self._frame, self._n_in
+        frame, counts = self._frame.samples.copy(), (self._filled, self._n_frames, self._n_in)
         samples: NDArray[np.complex64] = self._end([alone])[0][0]
-        self._fft.frame[:] = frame
-        self._filled, self._frame, self._n_in = filled, first_frame, n_in
+        self._frame.samples[:] = frame
+        self._filled, self._n_frames, self._n_in = counts
         return samples
 
     def push(self, iq: NDArray[np.complex64]) -> list[NDArray[np.complex64]]:
@@ -206,25 +212,24 @@ class Channelizer:
     def _run(self, stacks: list[Stack], iq: NDArray[np.complex64]) -> list[NDArray[np.complex64]]:
         """Fill frames, and have each that is full filtered by `stacks`."""
         size, hop = self._plan.size, self._plan.hop
-        frame = self._fft.frame
         n, taken = iq.shape[0], 0
         self._n_in += n
         for stack in stacks:
             stack.expect(max((self._filled + n - size) // hop + 1, 0))
         while True:
             part = min(size - self._filled, n - taken)
-            self._loops.copy(frame[self._filled : self._filled + part], iq[taken : taken + part])
+            self._frame.put(self._filled, iq[taken : taken + part])
             self._filled += part
             taken += part
             if self._filled < size:
                 return [stack.collect() for stack in stacks]
             if stacks:
-                spectrum = self._fft.transform()
+                self._frame.transform()
                 for stack in stacks:
-                    stack.add_frame(spectrum)
-            frame[: size - hop] = frame[hop:]
+                    stack.add_frame()
+            self._frame.move(hop)
             self._filled = size - hop
-            self._frame += 1
+            self._n_frames += 1
 
     def _end(self, stacks: list[Stack]) -> list[NDArray[np.complex64]]:
         """Outputs of `stacks` up to the end of the input, with zeros behind it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ LIBRARY = "scipy.fft" if pyfftw is None else "FFTW"
 
 PLANNING_S = 0.5
 """Longest time that FFTW may take to find a plan. [seconds]"""
+
+_measured: set[tuple[tuple[int, ...], int, str, tuple[str, ...]]] = set()
+"""What FFTW has been given time to measure in this process."""
 
 _CALL_SAMPLES = 8192
 """Samples of rows that one call of an `InverseFft` transforms: enough that the call itself costs little."""
@@ -128,10 +132,9 @@ class FrameFft:
         self._n_rows = split(size)
         shape = (self._n_rows, size // self._n_rows)
         frame, inner, spectrum = (pyfftw.zeros_aligned(shape, dtype=np.complex64) for _ in range(3))
-        flags = ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")
-        self._rows = pyfftw.FFTW(inner, spectrum, axes=(1,), flags=flags, planning_timelimit=PLANNING_S)
+        self._rows = _plan(inner, spectrum, axis=1)
         if self._n_rows > 1:
-            self._columns = pyfftw.FFTW(frame, inner, axes=(0,), flags=("FFTW_MEASURE",), planning_timelimit=PLANNING_S)
+            self._columns = _plan(frame, inner, axis=0, flags=())
             cycles = np.outer(np.arange(shape[0]), np.arange(shape[1])) / size
             self._turns: NDArray[np.complex64] = pyfftw.byte_align(np.exp(-2j * np.pi * cycles).astype(np.complex64))
         frame[:] = 0  # measuring leaves its own numbers behind
@@ -167,8 +170,44 @@ class FrameFft:
         return np.asarray(bins % self._n_rows * n_columns + bins // self._n_rows, dtype=np.intp)
 
 
+class RowsFft:
+    """Forward transforms of the rows of a matrix, in memory of its own.
+
+    Parameters
+    ----------
+    n_rows, n_columns
+        Shape of the matrix.
+
+    Attributes
+    ----------
+    rows
+        Shape (n_rows, n_columns), complex64: to be filled before `transform`, which leaves it as it is.
+    spectra
+        Shape (n_rows, n_columns), complex64: the last transforms, bin 0 first.
+    """
+
+    def __init__(self, n_rows: int, n_columns: int) -> None:
+        shape = (n_rows, n_columns)
+        if pyfftw is None:
+            self.rows: NDArray[np.complex64] = np.zeros(shape, dtype=np.complex64)
+            self.spectra: NDArray[np.complex64] = np.zeros(shape, dtype=np.complex64)
+            return
+        self.rows, self.spectra = (pyfftw.zeros_aligned(shape, dtype=np.complex64) for _ in range(2))
+        self._plan = _plan(self.rows, self.spectra, axis=1, flags=())
+        self.rows[:] = 0  # measuring leaves its own numbers behind
+
+    def transform(self) -> None:
+        """Transform all rows."""
+        if pyfftw is None:
+            import scipy.fft
+
+            self.spectra[:] = scipy.fft.fft(self.rows, axis=1)
+            return
+        self._plan.execute()
+
+
 class InverseFft:
-    """Inverse transforms of rows, any number of them, in memory of its own.
+    """Inverse transforms of the rows of a batch, in memory of its own.
 
     The plan is for a fixed number of rows and made once, so that a row does not depend on how many others there are.
 
@@ -177,7 +216,7 @@ class InverseFft:
     size
         Samples in a row.
     n_rows
-        Rows to begin with.
+        Most rows at once.
 
     Attributes
     ----------
@@ -193,21 +232,10 @@ class InverseFft:
         self._step = max(1 << (max(_CALL_SAMPLES // size, 1).bit_length() - 1), 1 + size % 2)
         if pyfftw is not None:
             narrow, wide = (pyfftw.zeros_aligned((self._step, size), dtype=np.complex64) for _ in range(2))
-            flags = ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")
-            self._plan = pyfftw.FFTW(
-                narrow, wide, axes=(1,), direction="FFTW_BACKWARD", flags=flags, planning_timelimit=PLANNING_S
-            )
-        self.rows: NDArray[np.complex64] = np.zeros((0, size), dtype=np.complex64)
-        self._samples = self.rows
-        self.reserve(n_rows)
-
-    def reserve(self, n_rows: int) -> None:
-        """Make room for `n_rows`; what stood in `rows` may be lost."""
-        if n_rows <= self.rows.shape[0]:
-            return
-        shape = (-(-n_rows // self._step) * self._step, self.size)
+            self._plan = _plan(narrow, wide, axis=1, direction="FFTW_BACKWARD")
+        shape = (-(-n_rows // self._step) * self._step, size)
         if pyfftw is None:
-            self.rows = np.zeros(shape, dtype=np.complex64)
+            self.rows: NDArray[np.complex64] = np.zeros(shape, dtype=np.complex64)
             return
         self.rows, self._samples = (pyfftw.zeros_aligned(shape, dtype=np.complex64) for _ in range(2))
         parts = [slice(start, start + self._step) for start in range(0, shape[0], self._step)]
@@ -232,7 +260,31 @@ class InverseFft:
         for narrow, wide in self._calls[: -(-n_rows // self._step)]:
             self._plan.update_arrays(narrow, wide)
             self._plan.execute()
-        return self._samples[:n_rows]
+        transformed: NDArray[np.complex64] = self._samples[:n_rows]
+        return transformed
+
+
+def _plan(
+    source: NDArray[np.complex64],
+    target: NDArray[np.complex64],
+    axis: int,
+    direction: str = "FFTW_FORWARD",
+    flags: tuple[str, ...] = ("FFTW_DESTROY_INPUT",),
+) -> Any:
+    """Plan transforms; the arrays are overwritten.
+
+    Every plan of a shape is the same one, so that two transforms of the same samples are: what was measured once, or,
+    where there was not time enough for that, the estimate.
+    """
+    key = (source.shape, axis, direction, flags)
+    arguments = {"axes": (axis,), "direction": direction}
+    if key not in _measured:
+        pyfftw.FFTW(source, target, flags=("FFTW_MEASURE", *flags), planning_timelimit=PLANNING_S, **arguments)
+        _measured.add(key)
+    try:
+        return pyfftw.FFTW(source, target, flags=("FFTW_MEASURE", "FFTW_WISDOM_ONLY", *flags), **arguments)
+    except RuntimeError:  # it knows none
+        return pyfftw.FFTW(source, target, flags=("FFTW_ESTIMATE", *flags), **arguments)
 
 
 @functools.lru_cache(maxsize=65536)
@@ -259,6 +311,11 @@ def frame_cost_ns(size: int) -> float:
     return _matrix_cost_ns(n_rows, size // n_rows)
 
 
+def is_fast_row(size: int) -> bool:
+    """Whether rows of `size` are of those that are transformed fastest."""
+    return any(size % part == 0 and size // part in _FULL_REGISTERS for part in _FULL_REGISTERS)
+
+
 @functools.lru_cache(maxsize=65536)
 def row_cost_ns(size: int) -> float:
     """Time of the transform of one of many rows, as `frame_cost_ns`. [ns per sample]"""
@@ -266,8 +323,8 @@ def row_cost_ns(size: int) -> float:
     if largest > _LARGEST_PRIME:
         # FFTW has no such factor in one piece: its time grows with the prime.
         return 4.0 + 0.1 * largest
-    if any(size % part == 0 and size // part in _FULL_REGISTERS for part in _FULL_REGISTERS):
-        return 0.72 if size < 768 else 0.80
+    if is_fast_row(size):
+        return 0.75 if size < 768 else 0.80
     growth = 0.1 * max(math.log2(size / 2048), 0.0)
     odd = 1.25 if size % 4 == 0 else 1.9 if size % 2 == 0 else 3.5
     return odd + growth + (0.0 if largest <= 5 else 0.7)

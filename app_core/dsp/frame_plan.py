@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from app_core.dsp.fft import frame_cost_ns, largest_prime_factor, row_cost_ns
+from app_core.dsp.fft import frame_cost_ns, is_fast_row, largest_prime_factor, row_cost_ns
 
 MAX_FRAME_S = 0.02
 """Longest frame, where the filters allow it: the frame is the delay that the filter bank adds."""
@@ -33,6 +33,15 @@ _HOP_STEPS = 16
 
 _FRAME_NS = 6000.0
 """Time that a frame takes whatever its size: calls, mostly. [ns]"""
+
+_COPY_NS, _DEAL_NS = 0.25, 0.45
+"""Time to take a sample over into a whole frame, and into a folded one. [ns]"""
+
+_PICK_NS, _UNFOLD_NS = 1.3, 0.2
+"""Time for a bin of a channel: to pick it, and for each row that it is unfolded from. [ns]"""
+
+_MOST_ROWS = 64
+_FEWEST_COLUMNS = 128
 
 _CHANNELS = 8
 """Channels of each of the rates that frames are planned for."""
@@ -56,10 +65,13 @@ class FramePlan:
         Length of the forward FFT. [input samples]
     hop
         Samples from one frame to the next, and good samples in each. [input samples]
+    n_rows
+        Rows that a `FoldedFrame` has; 1 for a `WholeFrame`.
     """
 
     size: int
     hop: int
+    n_rows: int = 1
 
     @property
     def guard(self) -> int:
@@ -77,7 +89,9 @@ class FramePlan:
         return list(range(max(first, step), self.size + 1, step))
 
     @classmethod
-    def find(cls, sample_rate_hz: float, ratios: Sequence[Fraction], reach: int) -> FramePlan:
+    def find(
+        cls, sample_rate_hz: float, ratios: Sequence[Fraction], reach: int, load: float | None = None
+    ) -> FramePlan:
         """Find the cheapest frames.
 
         Parameters
@@ -89,6 +103,9 @@ class FramePlan:
             too long for that; then they fit many inverse sizes.
         reach
             Taps of the longest filter on each side of its centre.
+        load
+            Sum of the output rates of the channels that there will be, over the sample rate, for the choice between
+            whole frames and folded ones; None for whole ones.
         """
         overlap = max(2 * reach, 2)
         unit = math.lcm(*(ratio.denominator for ratio in ratios))
@@ -102,18 +119,35 @@ class FramePlan:
                 if size - overlap >= unit and largest_prime_factor(size) <= _LARGEST_PRIME
             ]
             if plans:
-                return min(plans, key=lambda plan: plan._cost_ns(ratios))
+                return cls._cheapest(plans, ratios, load)
         limit = max(int(MAX_FRAME_S * sample_rate_hz), _SMALL_FRAME, 2 * _LEAST_OVERLAPS * overlap)
         for size in range(_HOP_STEPS, limit + 1, _HOP_STEPS):
             step = size // _HOP_STEPS
             hop = (size - overlap) // step * step
             if 2 * hop >= size and largest_prime_factor(size) <= 5:
                 plans.append(cls(size, hop))
-        return min(plans, key=lambda plan: plan._cost_ns(()))
+        return cls._cheapest(plans, (), load)
 
-    def _cost_ns(self, ratios: Sequence[Fraction]) -> float:
+    @classmethod
+    def _cheapest(cls, plans: list[FramePlan], ratios: Sequence[Fraction], load: float | None) -> FramePlan:
+        if load is not None:
+            plans = plans + [
+                cls(plan.size, plan.hop, n_rows)
+                for plan in plans
+                for n_rows in range(2, _MOST_ROWS + 1)
+                if math.gcd(plan.size, plan.hop) % n_rows == 0
+                and plan.size // n_rows >= _FEWEST_COLUMNS
+                and is_fast_row(plan.size // n_rows)
+            ]
+        return min(plans, key=lambda plan: plan._cost_ns(ratios, load or 0.0))
+
+    def _cost_ns(self, ratios: Sequence[Fraction], load: float) -> float:
         """Estimated time for each input sample."""
-        cost_ns = _FRAME_NS + self.size * frame_cost_ns(self.size)
+        if self.n_rows == 1:
+            sample_ns = _COPY_NS + frame_cost_ns(self.size) + load * _PICK_NS
+        else:
+            sample_ns = _DEAL_NS + row_cost_ns(self.size // self.n_rows) + load * self.n_rows * _UNFOLD_NS
+        cost_ns = _FRAME_NS + self.size * sample_ns
         for ratio in ratios:
             narrow = int(self.size * ratio)
             cost_ns += _CHANNELS * narrow * row_cost_ns(narrow)

@@ -359,6 +359,17 @@ def test_a_channel_that_comes_is_in_time_with_the_others() -> None:
     np.testing.assert_allclose(second[4800:], first[begin + 4800 :], atol=1e-4)
 
 
+def test_a_stereo_channel_can_end() -> None:
+    stereo = STAYING[-1]
+    assert stereo.stereo
+    iq = complex_noise(200_000, 0.01, seed=10)
+    wanted = joined(run(ChannelBank([stereo]), blocks(iq[:120_000], [], 1.024e6))[stereo.id])
+    bank = ChannelBank([channel(), stereo])
+    pieces = [pcm for name, pcm in bank.push(block(iq[:120_000], rate_hz=1.024e6)) if name == stereo.id]
+    pieces += [pcm for _, pcm in bank.configure([channel()])]
+    np.testing.assert_array_equal(joined(pieces), wanted)
+
+
 def test_a_new_name_or_squelch_does_not_interrupt_a_channel() -> None:
     iq = transmission(0.0, 0.4)
     wanted = joined(run(ChannelBank([channel()]), blocks(iq, [40_000]))["one"])
@@ -507,7 +518,10 @@ def _form(argument: Any) -> str:
     return str(typeof(argument))  # type: ignore[no-untyped-call]
 
 
-def test_a_kernel_is_compiled_for_one_form_of_its_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rate_hz", "frame_loops"), [(250e3, ("copy_sane",)), (1.024e6, ("deal_sane", "unfold_bins"))])
+def test_a_kernel_is_compiled_for_one_form_of_its_arrays(
+    rate_hz: float, frame_loops: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Another form would be compiled in the middle of the stream, and the stream would wait for it.
     forms: dict[str, set[tuple[str, ...]]] = {}
 
@@ -521,9 +535,9 @@ def test_a_kernel_is_compiled_for_one_form_of_its_arrays(monkeypatch: pytest.Mon
         monkeypatch.setattr(module, name, noted)
 
     kernels: dict[ModuleType, tuple[str, ...]] = {
-        channel_module: ("copy_sane", "turn_rows"),
-        chain: ("envelope_moments",),
-        fm: ("discriminate_stack", "level_and_deemphasize_stack", "sums_and_squares"),
+        channel_module: (*frame_loops, "turn_rows"),
+        chain: ("track_moments",),
+        fm: ("discriminate_stack", "level_and_deemphasize_stack", "mean_and_peak"),
         resampler: ("fir", "interpolate_half_band"),
     }
     for module, names in kernels.items():
@@ -531,14 +545,14 @@ def test_a_kernel_is_compiled_for_one_form_of_its_arrays(monkeypatch: pytest.Mon
             note(module, name)
     configs = [channel(25_000.0 * number, 48_000, str(number)) for number in range(3)]
     bank = ChannelBank(configs)
-    iq = complex_noise(60_000, 0.1, seed=9)
-    bank.push(block(iq[:25_000]))
+    iq = complex_noise(120_000, 0.1, seed=9)
+    bank.push(block(iq[:25_000], 0, rate_hz))
     read_only = iq[25_000:40_000].copy()
     read_only.flags.writeable = False
-    bank.push(block(read_only, 25_000))
+    bank.push(block(read_only, 25_000, rate_hz))
     bank.configure([*configs[1:], channel(-25_000.0, 48_000, "new"), channel(-50_000.0, 48_000, "newer")])
-    bank.push(block(iq[40_000:], 40_000))
-    bank.push(block(iq[::2], 90_000))
+    bank.push(block(iq[40_000:60_000], 40_000, rate_hz))
+    bank.push(block(iq[::2], 90_000, rate_hz))
     bank.flush()
     assert set(forms) == {name for names in kernels.values() for name in names}
     assert {name: len(of_kernel) for name, of_kernel in forms.items()} == dict.fromkeys(forms, 1)

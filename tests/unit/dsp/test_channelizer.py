@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app_core.dsp._stack_kernels import turn_rows
-from app_core.dsp.channel_stack import Loops
+from app_core.dsp.capture_frame import Loops
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from tests.support.signals import complex_noise, complex_tone, tone_amplitude
 
@@ -220,7 +220,7 @@ def test_phase_is_exact_after_a_year() -> None:
     hop = channelizer._plan.hop
     frames = int(365.25 * 86_400 * rate_hz) // hop
     start = frames * hop
-    channelizer._frame = frames
+    channelizer._n_frames = frames
     for stack in channelizer._stacks:
         stack.begin(frames, start)
     cycles = (start * 12_345_678 % 250_000_000) / 250_000_000

@@ -45,10 +45,10 @@ def test_rows_are_transformed_back_without_a_scale(size: int) -> None:
 @pytest.mark.usefixtures("library")
 def test_a_row_does_not_depend_on_its_place_or_on_the_others(size: int) -> None:
     row: NDArray[np.complex64] = complex_noise(size, 1.0, seed=3)
-    inverse = InverseFft(size, 1)
-    inverse.rows[0] = row
-    alone = inverse.transform(1)[0].copy()
-    inverse.reserve(100)
+    single = InverseFft(size, 1)
+    single.rows[0] = row
+    alone = single.transform(1)[0]
+    inverse = InverseFft(size, 100)
     for n_rows in (100, 37, 3):
         inverse.rows[:n_rows] = complex_noise(n_rows * size, 1.0, seed=4).reshape(n_rows, size)
         for place in {0, n_rows // 2, n_rows - 1}:
@@ -56,6 +56,20 @@ def test_a_row_does_not_depend_on_its_place_or_on_the_others(size: int) -> None:
         got = inverse.transform(n_rows)
         for place in {0, n_rows // 2, n_rows - 1}:
             np.testing.assert_array_equal(got[place], alone)
+
+
+@pytest.mark.skipif(fft.LIBRARY != "FFTW", reason="only FFTW is given time")
+def test_without_time_to_measure_every_plan_is_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fft, "PLANNING_S", 0.0)
+    frame = complex_noise(30_030, 1.0, seed=6)
+    wanted = np.fft.fft(frame.astype(np.complex128))
+    spectra = []
+    for _ in range(2):
+        transform = FrameFft(30_030)
+        transform.frame[:] = frame
+        spectra.append(transform.transform()[transform.places(np.arange(30_030))])
+        np.testing.assert_allclose(spectra[-1], wanted, atol=1e-6 * np.abs(wanted).max())
+    np.testing.assert_array_equal(spectra[0], spectra[1])
 
 
 def test_frames_are_split_into_what_is_fast() -> None:

@@ -45,15 +45,55 @@ def test_turning_agrees_with_the_plain_loop_and_carries_the_phase() -> None:
     np.testing.assert_allclose(results[0][0, 3], rows[n_channels, 7:32] * ramp[0] * turn, atol=2e-6)
 
 
-def test_moments_agree_with_their_model() -> None:
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_readings_agree_with_their_model(share: float) -> None:
     iq = complex_noise(3000, 1.0, seed=4).reshape(3, 1000)
-    got, wanted = np.zeros((3, 2)), np.zeros((3, 2))
-    kernels.envelope_moments(iq, got)
-    kernels.envelope_moments_model(iq, wanted)
+    got, wanted = (np.arange(6.0).reshape(3, 2) for _ in range(2))
+    kernels.track_moments(iq, share, got)
+    kernels.track_moments_model(iq, share, wanted)
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
-    kernels.sums_and_squares(iq.real.copy(), got)
-    kernels.sums_and_squares_model(iq.real.copy(), wanted)
+    frequency = iq.real + np.array([[0.0], [-2.0], [3.0]], np.float32)
+    got, wanted = np.zeros((2, 3)), np.zeros((2, 3))
+    kernels.mean_and_peak(frequency, 5000.0, got[0], got[1])
+    kernels.mean_and_peak_model(frequency, 5000.0, wanted[0], wanted[1])
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1, 14, 15, 200])
+@pytest.mark.parametrize("n", [0, 1, 7, 119, 120, 500, 1000])
+@pytest.mark.parametrize("broken", [(), (3, 150)])
+def test_dealing_puts_every_sample_into_its_row(place: int, n: int, broken: tuple[int, ...]) -> None:
+    source = complex_noise(n, 1.0, seed=6)
+    for k in broken:
+        source[k : k + 1] = np.nan
+    got, wanted = np.ones((15, 80), np.complex64), np.ones((15, 80), np.complex64)
+    kernels.deal_sane(got, place, source, 1e6)
+    kernels.deal_sane_model(wanted, place, source, 1e6)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("n_rows", [2, 4, 5, 6, 15, 30])
+def test_unfolding_agrees_with_its_model_and_with_the_whole_transform(n_rows: int) -> None:
+    n_columns, size = 64, 100
+    samples = complex_noise(n_rows * n_columns, 1.0, seed=7)
+    spectra = np.fft.fft(samples.reshape(n_columns, n_rows).T, axis=1).astype(np.complex64)
+    numbers = (np.array([[0], [50], [63], [n_rows * n_columns - 7]]) + np.arange(size)) % (n_rows * n_columns)
+    turns = np.exp(-2j * np.pi * numbers / samples.shape[0])
+    weights = complex_noise(4 * size, 1.0, seed=8).reshape(4, size)
+    arguments = (
+        spectra,
+        (numbers[:, 0] % n_columns).astype(np.int64),
+        np.stack((turns.real, turns.imag), axis=1).astype(np.float32),
+        np.stack((weights.real, weights.imag), axis=1).astype(np.float32),
+        np.zeros((2, size), np.float32),
+    )
+    got, wanted = np.zeros((4, size), np.complex64), np.zeros((4, size), np.complex64)
+    kernels.unfold_bins(*arguments, got)
+    kernels.unfold_bins_model(*arguments, wanted)
+    whole = np.fft.fft(samples.astype(np.complex128))[numbers] * weights
+    scale = np.abs(whole).max()
+    np.testing.assert_allclose(got, wanted, atol=2e-6 * scale)
+    np.testing.assert_allclose(got, whole, atol=2e-6 * scale)
 
 
 @pytest.mark.parametrize("n", [1, 31, 1023, 1024, 1025, 3000])
