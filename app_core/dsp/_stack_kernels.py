@@ -53,6 +53,15 @@ def copy_sane_model(target: NDArray[np.complex64], source: NDArray[np.complex64]
     target[:] = np.where((np.abs(source.real) < limit) & (np.abs(source.imag) < limit), source, 0.0)
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _is_sane(parts: NDArray[np.float32], limit: np.float32) -> bool:
+    """Whether all numbers are below `limit` in size; counted in float32, of which registers hold most."""
+    n_broken = np.float32(0.0)
+    for i in range(parts.shape[0]):
+        n_broken += np.float32(0.0) if abs(parts[i]) < limit else np.float32(1.0)
+    return bool(n_broken == np.float32(0.0))
+
+
 @njit(cache=True, nogil=True)
 def deal_sane(rows: NDArray[np.complex64], place: int, source: NDArray[np.complex64], limit: float) -> None:
     """Deal samples out to rows, one to each in turn, with 0 for those that are broken.
@@ -71,20 +80,16 @@ def deal_sane(rows: NDArray[np.complex64], place: int, source: NDArray[np.comple
     """
     highest = np.float32(limit)
     n_rows, n = rows.shape[0], source.shape[0]
-    parts = source.view(np.float32)
-    n_broken = 0
-    for i in range(2 * n):
-        n_broken += 0 if abs(parts[i]) < highest else 1
     # One by one up to the end of a column, and behind the last whole block of columns; all where something is broken.
     step = _DEAL_COLUMNS * n_rows
     head = min(-place % n_rows, n)
-    n_blocks = (n - head) // step if n_broken == 0 else 0
+    n_blocks = (n - head) // step if _is_sane(source.view(np.float32), highest) else 0
     for part in range(2):
         first = 0 if part == 0 else head + n_blocks * step
         for k in range(first, head if part == 0 else n):
             sample = source[k]
-            is_sane = abs(sample.real) < highest and abs(sample.imag) < highest
-            rows[(place + k) % n_rows, (place + k) // n_rows] = sample if is_sane else np.complex64(0.0)
+            is_kept = abs(sample.real) < highest and abs(sample.imag) < highest
+            rows[(place + k) % n_rows, (place + k) // n_rows] = sample if is_kept else np.complex64(0.0)
     # Eight bytes are moved at once, and not two times four.
     dealt, whole = rows.view(np.int64), source.view(np.int64)
     column = (place + head) // n_rows

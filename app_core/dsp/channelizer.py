@@ -9,8 +9,8 @@ ever: the filter is symmetric about its centre tap, so the group delay is zero, 
 sample. Frames lie on a fixed grid of input samples that the channels have no part in, so that cutting the input at
 other places gives the same output, and so does any coming and going of other channels, bit for bit.
 
-What there is to do for each sample is done by numpy in a few calls for a whole stack of channels. Where a loop of
-numba is faster, it is given from outside (`Loops`): numba brings 65 MB that the SDR program does not carry.
+What there is to do for each sample is done by FFTW and numpy in a few calls for a whole stack of channels. Where a loop
+of numba is faster, it is given from outside (`Loops`): numba brings 65 MB that the SDR program does not carry.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _FRAME_NS = 6000.0
 _COPY_NS, _DEAL_NS = 0.25, 0.45
 """Time to take a sample over into a whole frame, and into a folded one. [ns]"""
 
-_PICK_NS, _UNFOLD_NS = 1.3, 0.2
+_PICK_NS, _UNFOLD_NS = 2.0, 0.2
 """Time for a bin of a channel: to pick it, and for each row that it is unfolded from. [ns]"""
 
 _MOST_ROWS = 64

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -6,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app_core.dsp._stack_kernels import turn_rows
+from app_core.dsp._stack_kernels import deal_sane, turn_rows, unfold_bins
 from app_core.dsp.capture_frame import Loops
+from app_core.dsp.channel_stack import PLAIN_LOOPS
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from tests.support.signals import complex_noise, complex_tone, tone_amplitude
 
@@ -16,6 +18,10 @@ RATES = [24e3, 240e3, 250e3, 256e3, 912e3, 1.024e6, 2.4e6, 2.5e6, 2_083_334.0]
 
 # What frames are laid out for where channels come and go: multiples of 8 kS/s, 4 kHz from pass band to stop band.
 KINDS = [ChannelSpec(0.0, 16_000.0, 24_000.0), ChannelSpec(0.0, 1.0, 8_000.0)]
+
+
+COMPILED = Loops(np.copyto, turn_rows, lambda rows, place, iq: deal_sane(rows, place, iq, 1e6), unfold_bins)
+LOOPS = {"plain": PLAIN_LOOPS, "compiled": COMPILED}
 
 
 def nfm(offset_hz: float) -> ChannelSpec:
@@ -78,12 +84,13 @@ def test_nothing_beyond_the_stop_band_is_heard(rate_hz: float, spec: ChannelSpec
 @given(
     rate_hz=st.sampled_from([250e3, 912e3, 1.024e6, 1_000_001.0, 2_083_334.0]),
     cuts=st.lists(st.integers(0, 30_000), max_size=12),
+    loops=st.sampled_from(sorted(LOOPS)),
 )
-def test_cutting_the_input_changes_nothing(rate_hz: float, cuts: list[int]) -> None:
+def test_cutting_the_input_changes_nothing(rate_hz: float, cuts: list[int], loops: str) -> None:
     specs = [nfm(25_000.0), nfm(-31_234.5), ChannelSpec(0.0, 30_000.0, 48_000.0)]
     iq = complex_noise(30_000, 0.1, seed=4)
-    wanted = run(Channelizer(rate_hz, specs), iq)
-    got = run(Channelizer(rate_hz, specs), iq, *cuts)
+    wanted = run(Channelizer(rate_hz, specs, loops=LOOPS[loops]), iq)
+    got = run(Channelizer(rate_hz, specs, loops=LOOPS[loops]), iq, *cuts)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -106,17 +113,21 @@ def test_a_block_larger_than_a_batch_is_the_same_as_many_small_ones() -> None:
     rate_hz=st.sampled_from([250e3, 912e3, 1.024e6, 1_000_001.0]),
     places=st.lists(st.integers(0, 40_000), min_size=4, max_size=4),
     cuts=st.lists(st.integers(0, 40_000), max_size=6),
+    loops=st.sampled_from(sorted(LOOPS)),
 )
 def test_channels_that_come_and_go_leave_the_others_as_they_are(
-    rate_hz: float, places: list[int], cuts: list[int]
+    rate_hz: float, places: list[int], cuts: list[int], loops: str
 ) -> None:
+    def make(specs: Sequence[ChannelSpec]) -> Channelizer:
+        return Channelizer(rate_hz, specs, KINDS, LOOPS[loops], expected=staying)
+
     staying = [nfm(25_000.0), ChannelSpec(-50_000.0, 25_000.0, 40_000.0), nfm(-33_333.0)]
     going = [nfm(0.0), ChannelSpec(-20_000.0, 19_000.0, 24_000.0)]
     coming = [nfm(50_000.0), ChannelSpec(10_000.0, 25_000.0, 40_000.0)]
     iq = complex_noise(40_000, 0.1, seed=9)
-    wanted = run(Channelizer(rate_hz, staying, KINDS), iq)
-    alone = run(Channelizer(rate_hz, going, KINDS), iq)
-    channelizer = Channelizer(rate_hz, [going[0], *staying[:2], going[1], staying[2]], KINDS)
+    wanted = run(make(staying), iq)
+    alone = run(make(going), iq)
+    channelizer = make([going[0], *staying[:2], going[1], staying[2]])
     first_away, first_new, second_away, second_new = sorted(places)
     outputs: dict[int, list[NDArray[np.complex64]]] = {key: [] for key in range(7)}
     keys = list(range(5))
@@ -147,7 +158,7 @@ def test_channels_that_come_and_go_leave_the_others_as_they_are(
     for key, begin, spec in zip((5, 6), (first_new, second_new), coming, strict=True):
         ratio = int(spec.output_rate_hz), int(rate_hz)
         first_output = -(-begin * ratio[0] // ratio[1])
-        (whole,) = run(Channelizer(rate_hz, [spec], KINDS), iq)
+        (whole,) = run(make([spec]), iq)
         assert got[key].shape[0] == whole.shape[0] - first_output
         # It begins as if it had always been there, if its resampler, where it has one, has settled.
         np.testing.assert_allclose(got[key][60:], whole[first_output + 60 :], atol=1e-6)
@@ -183,12 +194,16 @@ def test_alike_channels_that_come_together_stand_in_one_array() -> None:
             np.testing.assert_array_equal(row, rows[key])
 
 
-def test_compiled_loops_give_the_same_channels() -> None:
-    specs = [nfm(25_000.0), nfm(-31_234.5), ChannelSpec(0.0, 30_000.0, 48_000.0)]
-    iq = complex_noise(30_000, 0.1, seed=4)
-    compiled = Channelizer(250e3, specs, loops=Loops(np.copyto, turn_rows))
-    for a, b in zip(run(compiled, iq), run(Channelizer(250e3, specs), iq), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+@pytest.mark.parametrize(("rate_hz", "is_folded"), [(250e3, False), (1.024e6, True), (2.4e6, True)])
+def test_compiled_loops_and_folded_frames_give_the_same_channels(rate_hz: float, is_folded: bool) -> None:
+    # The third reaches around the end of the capture's bins, where its stop band begins.
+    specs = [nfm(25_000.0), nfm(-31_234.5), nfm(rate_hz / 2.0 - 8_000.0), ChannelSpec(0.0, 30_000.0, 48_000.0)]
+    iq = complex_noise(100_000, 0.1, seed=4)
+    compiled = Channelizer(rate_hz, specs, KINDS, COMPILED)
+    assert (compiled._plan.n_rows > 1) == is_folded
+    for a, b in zip(run(compiled, iq), run(Channelizer(rate_hz, specs, KINDS), iq), strict=True):
+        # The frames are others, and so is what little is left of the stop band.
+        np.testing.assert_allclose(a[30:-30], b[30:-30], atol=1e-5)
 
 
 def test_channels_side_by_side_do_not_disturb_each_other() -> None:

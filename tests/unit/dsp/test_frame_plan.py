@@ -24,6 +24,21 @@ def test_a_quarter_megasample_takes_frames_of_16_ms() -> None:
     assert FramePlan.find(250e3, [Fraction(4, 125)], 135) == FramePlan(size=4000, hop=3625)
 
 
+@pytest.mark.parametrize("rate_hz", RATES)
+def test_frames_are_folded_the_more_the_fewer_channels_there_are(rate_hz: float) -> None:
+    ratios, reach = [exact_rate(8_000) / exact_rate(rate_hz)], int(130 * rate_hz / 250e3)
+    assert FramePlan.find(rate_hz, ratios, reach).n_rows == 1
+    folded = FramePlan.find(rate_hz, ratios, reach, load=0.01)
+    assert FramePlan.find(rate_hz, ratios, reach, load=1.0).n_rows <= folded.n_rows
+    # A frame moves on by whole columns.
+    assert folded.size % folded.n_rows == folded.hop % folded.n_rows == 0
+    assert folded.fits(ratios[0])
+    assert folded.guard >= reach
+    if rate_hz == 2.4e6:
+        assert folded.n_rows == 30
+        assert FramePlan.find(rate_hz, ratios, reach, load=1.0).n_rows == 1
+
+
 def test_a_rate_that_fits_no_short_frame_may_have_a_longer_one() -> None:
     ratio = Fraction(1, 8192)
     plan = FramePlan.find(250e3, [ratio], 10)
