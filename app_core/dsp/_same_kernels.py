@@ -1,4 +1,4 @@
-"""The compiled loops of the SAME decoder, each beside the plain-numpy model that defines it.
+"""The compiled loops that every sample of the SAME decoder meets, each beside the plain-numpy model that defines it.
 
 Samples are float32 at the decoder's own rate of 25000/3 Hz, where a bit of a sender with a perfect clock lasts exactly
 16 samples, mark is 4/16 and space 3/16 cycles a sample. Kernels allocate nothing but their results and hold no state.
@@ -12,11 +12,7 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
-C128 = NDArray[np.complex128]
 I64 = NDArray[np.int64]
-
-TONE_CYCLES = np.array([4.0, 3.0, 5.0, 2.0])
-"""Cycles in a bit of: mark, space, and the two tones one bit rate outside them, which are orthogonal to both."""
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -71,6 +67,48 @@ def resample_model(pcm: F32, start: float, step: float, table: F32, n_out: int) 
     filters = table[row] * (1.0 - weight) + table[row + 1] * weight
     windows = pcm[whole[:, None] + np.arange(table.shape[1])]
     return np.asarray((filters * windows).sum(axis=1), np.float32)
+
+
+@njit(cache=True, nogil=True)
+def filter_sections(samples: F32, sections: F64, state: F64) -> F32:
+    """Filter by second-order sections, in direct form II transposed.
+
+    Parameters
+    ----------
+    samples
+        Shape (n,).
+    sections
+        Shape (n_sections, 6): b0, b1, b2, a0 = 1, a1, a2 of each.
+    state
+        Shape (n_sections, 2): what the samples before left behind; changed.
+
+    Returns
+    -------
+    filtered
+        Shape (n,).
+    """
+    filtered = np.empty(samples.shape[0], np.float32)
+    for i in range(samples.shape[0]):
+        x = np.float64(samples[i])
+        for s in range(sections.shape[0]):
+            y = sections[s, 0] * x + state[s, 0]
+            state[s, 0] = sections[s, 1] * x - sections[s, 4] * y + state[s, 1]
+            state[s, 1] = sections[s, 2] * x - sections[s, 5] * y
+            x = y
+        filtered[i] = x
+    return filtered
+
+
+def filter_sections_model(samples: F32, sections: F64, state: F64) -> F32:
+    """Plain-numpy model of `filter_sections`: by each section's difference equation."""
+    signal = samples.astype(np.float64)
+    for (b0, b1, b2, _, a1, a2), left in zip(sections, state, strict=True):
+        result = np.empty(len(signal))
+        for i, x in enumerate(signal):
+            result[i] = b0 * x + left[0]
+            left[:] = b1 * x - a1 * result[i] + left[1], b2 * x - a2 * result[i]
+        signal = result
+    return np.asarray(signal, np.float32)
 
 
 @njit(cache=True, nogil=True)
@@ -218,129 +256,3 @@ def search_start_model(
     best = table.argmax(axis=1)
     clock, word = np.divmod(best, words.shape[0])
     return table.max(axis=1).astype(np.float32), clock.astype(np.int64), word.astype(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def correlate_bits(samples: F32, start: float, samples_per_bit: float, cycles: F64, n_bits: int) -> C128:
-    """Correlate consecutive bits with tones whose phase runs on from bit to bit.
-
-    A sample stands for the time from half a sample before it to half a sample behind it; those at a bit's two ends
-    count with the part that lies within the bit, so that a bit may start anywhere and have any length.
-
-    Parameters
-    ----------
-    samples
-        Shape (n,).
-    start
-        Where the first bit starts, >= 0; what lies beyond the end of `samples` counts as zero. [samples]
-    samples_per_bit
-        Length of a bit.
-    cycles
-        Shape (n_tones,): cycles of each tone in a bit.
-    n_bits
-        Number of bits.
-
-    Returns
-    -------
-    correlation
-        Shape (n_bits, n_tones), divided by `samples_per_bit`: a tone of amplitude a gives a magnitude of a / 2.
-    """
-    n_samples = samples.shape[0]
-    n_tones = cycles.shape[0]
-    correlation = np.zeros((n_bits, n_tones), np.complex128)
-    for tone in range(n_tones):
-        turn = 2.0 * np.pi * cycles[tone] / samples_per_bit
-        step_re = np.cos(turn)
-        step_im = -np.sin(turn)
-        for k in range(n_bits):
-            begin = start + 0.5 + k * samples_per_bit
-            end = begin + samples_per_bit
-            first = int(begin)
-            last = int(end)
-            angle = -turn * (first - start)
-            re = np.cos(angle)
-            im = np.sin(angle)
-            sum_re = 0.0
-            sum_im = 0.0
-            for i in range(first, last + 1):
-                weight = 1.0
-                if i == first:
-                    weight = first + 1.0 - begin
-                elif i == last:
-                    weight = end - last
-                if weight > 0.0 and i < n_samples:
-                    x = weight * samples[i]
-                    sum_re += x * re
-                    sum_im += x * im
-                re, im = re * step_re - im * step_im, re * step_im + im * step_re
-            correlation[k, tone] = complex(sum_re / samples_per_bit, sum_im / samples_per_bit)
-    return correlation
-
-
-def correlate_bits_model(samples: F32, start: float, samples_per_bit: float, cycles: F64, n_bits: int) -> C128:
-    """Plain-numpy model of `correlate_bits`."""
-    begin = start + 0.5 + np.arange(n_bits)[:, None] * samples_per_bit
-    index = np.floor(begin).astype(np.int64) + np.arange(int(samples_per_bit) + 2)
-    weight = np.clip(np.minimum(index + 1, begin + samples_per_bit) - np.maximum(index, begin), 0.0, 1.0)
-    padded = np.append(samples, np.zeros(max(0, int(index.max()) + 1 - len(samples)), np.float32))
-    values = padded[index] * weight / samples_per_bit
-    phase = 2.0 * np.pi * (index[..., None] - start) / samples_per_bit * cycles
-    return np.asarray((values[..., None] * np.exp(-1j * phase)).sum(axis=1))
-
-
-@njit(cache=True, nogil=True)
-def coherent_power(correlation: C128, use: I64, phase: F64, first: float, step: float, n_out: int) -> F64:
-    """Add up bits coherently, for each of several errors of the tones.
-
-    Parameters
-    ----------
-    correlation
-        Shape (n_sets, n_bits, >= 2): mark and space.
-    use
-        Shape (n_bits,): 0 takes mark, 1 takes space, anything else leaves the bit out.
-    phase
-        Shape (n_bits,): cycles that the carrier has run.
-    first, step
-        The relative errors that are tried: ``first + i * step``.
-    n_out
-        Number of errors.
-
-    Returns
-    -------
-    power
-        Shape (n_sets, n_out): for each tone the power of the sum over the number of bits, the tones added.
-    """
-    n_sets, n_bits = correlation.shape[0], correlation.shape[1]
-    total = np.zeros((2, n_sets, n_out), np.complex128)
-    count = np.zeros(2)
-    for k in range(n_bits):
-        tone = use[k]
-        if tone != 0 and tone != 1:
-            continue
-        count[tone] += 1.0
-        angle = -2.0 * np.pi * phase[k] * step
-        turn = complex(np.cos(angle), np.sin(angle))
-        angle = -2.0 * np.pi * phase[k] * first
-        begin = complex(np.cos(angle), np.sin(angle))
-        for s in range(n_sets):
-            value = correlation[s, k, tone] * begin
-            for i in range(n_out):
-                total[tone, s, i] += value
-                value *= turn
-    power = np.zeros((n_sets, n_out))
-    for tone in range(2):
-        for s in range(n_sets):
-            for i in range(n_out):
-                z = total[tone, s, i]
-                power[s, i] += (z.real * z.real + z.imag * z.imag) / max(count[tone], 1.0)
-    return power
-
-
-def coherent_power_model(correlation: C128, use: I64, phase: F64, first: float, step: float, n_out: int) -> F64:
-    """Plain-numpy model of `coherent_power`."""
-    turn = np.exp(-2j * np.pi * phase[:, None] * (first + step * np.arange(n_out)))
-    power = np.zeros((correlation.shape[0], n_out))
-    for tone in range(2):
-        here = use == tone
-        power += np.abs((correlation[:, here, tone, None] * turn[here]).sum(axis=1)) ** 2 / max(here.sum(), 1)
-    return power

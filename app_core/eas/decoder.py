@@ -1,33 +1,47 @@
 """PCM in, SAME events out: joins the stages and keeps the life of a message.
 
 A message's bursts are collected in a group. Whenever a burst seems to be over, all bursts so far are assembled; as soon
-as the header is certain it is given, and the bursts that still come are only compared with it. An end of message, a
-burst that says something else, or silence closes the group.
+as the header is certain it is given, and the bursts that still come are only compared with it. When it is not, bursts
+whose preamble was lost are looked for. An end of message, a burst that says something else, or silence closes the
+group.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.eas.assembler import Verdict, agreement, assemble, likeness
-from app_core.eas.events import BurstHeard, EndOfMessage, HeaderDecoded, HeaderUnverified, SameEvent, SoftBits
-from app_core.eas.framing import MARGIN, MAX_BURST_BITS, Burst, Gaps, noncoherent_evidence
-from app_core.eas.matched_filter import HOP, RATE, SAMPLES_PER_BIT, FrontEnd, SampleHistory
+from app_core.eas.assembler import ALIKE, SoftMessage, Verdict, agreement, assemble, likeness, log_odds
+from app_core.eas.events import (
+    BurstHeard,
+    EndOfMessage,
+    HeaderDecoded,
+    HeaderUnverified,
+    SameEvent,
+    SoftBits,
+    no_soft_bits,
+)
+from app_core.eas.evidence import noncoherent_evidence
+from app_core.eas.framing import MARGIN, MAX_BURST_BITS, Burst, Gaps
+from app_core.eas.matched_filter import DELAY, HOP, RATE, SAMPLES_PER_BIT, FrontEnd, SampleHistory
+from app_core.eas.realign import find_burst
 from app_core.eas.timing import N_KNOWN_BITS, N_PREAMBLE_BITS, BurstSearch, Candidate, Fit, fit_start
 
 _BURSTS = 3  # of a header
 _SECOND = float(RATE)
-_HISTORY = int(7.0 * _SECOND)  # the longest burst, 3.3 % slow, and the search's delay
+_HISTORY = int(22.0 * _SECOND)  # three of the longest bursts, 3.3 % slow, the longest pauses, and the search's delay
 _LONGEST_PAUSE = 2.2 * _SECOND
 _SEARCH_DELAY = 0.8 * _SECOND
 _SHORTEST_HEADER_BITS = N_PREAMBLE_BITS + 8 * 40
 _MAX_TRIES = 3  # assemblies of one burst before its longest possible end
-_ALIKE = 0.75  # two headers that differ reach some 0.6, noisy bursts of one 0.9
 _CONTRADICTS = 10.0  # nats for one bit: a burst of the same message says so once in some ten
 _MOST_BURSTS = 4  # that are kept, should a sender never end
+_MOST_DOUBTFUL = 4  # messages that are kept for other receivers' help
+_LEAST_PAUSE = 0.25 * _SECOND
 _SETTLING_S = 2  # after this the stages have seen all of the stream's end
 _MAX_ZEROS_S = 20.0  # longer losses than this cannot matter: nothing is pending any more
 
@@ -39,6 +53,7 @@ class _Group:
     bursts: list[Burst]
     verdict: Verdict
     last_end: float
+    looked_back: bool = False  # for bursts without a preamble, before the first
     rival: bool = False  # much like the message that was given before it, so one burst alone proves nothing
     spoilt: bool = False  # or it may be that message's last burst, spoilt
 
@@ -74,6 +89,7 @@ class SameDecoder:
 
     def __init__(self, sample_rate_hz: float) -> None:
         self._rate_hz = sample_rate_hz
+        self._doubtful: deque[SoftMessage] = deque(maxlen=_MOST_DOUBTFUL)
         self._origin = 0  # position in the input stream at which the stages below were started
         self._restart()
 
@@ -85,6 +101,7 @@ class SameDecoder:
         self._group: _Group | None = None  # bursts whose header is not certain yet
         self._given: _Group | None = None  # the message whose header was given, while it may go on
         self._open: Burst | None = None
+        self._open_snr_db = 0.0
         self._tries = 0
         self._tried: tuple[Verdict, float] | None = None  # the open burst's last assembly, and where its header ends
         self._rival = False  # the open burst is much like the message that was given
@@ -93,6 +110,7 @@ class SameDecoder:
         self._level = 0.0  # activity of the open burst's preamble
         self._activity: list[float] = []
         self._last_end_burst = -np.inf
+        self._free_from = 0.0  # before this everything belongs to messages that are over
         self._pushed = 0
         self._skipped = 0
 
@@ -145,6 +163,15 @@ class SameDecoder:
         self._restart()
         return events
 
+    def take_doubtful(self) -> list[SoftMessage]:
+        """Take the messages, up to four, that were heard and could not be relied upon since this was last asked.
+
+        Together with what other receivers heard of the same transmission they may be enough: `assemble_receivers`.
+        """
+        taken = list(self._doubtful)
+        self._doubtful.clear()
+        return taken
+
     def _pending(self) -> bool:
         return self._group is not None or self._open is not None or self._search.pending
 
@@ -188,6 +215,7 @@ class SameDecoder:
         self._close_group(events)
         self._given = None
         end = start + N_KNOWN_BITS * SAMPLES_PER_BIT / (1.0 + fit.clock)
+        self._free_from = end
         events.append(BurstHeard("end", self._place(start), self._place(end), fit.snr_db, fit.clock))
         if start - self._last_end_burst > 2.5 * _LONGEST_PAUSE:
             events.append(EndOfMessage(self._place(start), self._place(end)))
@@ -199,6 +227,7 @@ class SameDecoder:
         self._forget(start, events)
         limit = start + MAX_BURST_BITS * SAMPLES_PER_BIT / (1.0 + fit.clock)
         self._open = Burst(start=start, clock=fit.clock, detuning=fit.detuning, limit=limit)
+        self._open_snr_db = fit.snr_db
         self._tries = 0
         self._tried = None
         self._quiet = False
@@ -220,6 +249,7 @@ class SameDecoder:
     def _forget(self, position: float, events: list[SameEvent]) -> None:
         """Decide and drop what is over at `position`."""
         if self._group is not None and position > self._group.overdue:
+            self._look_for_lost(self._group, position)
             self._decide(self._group, events, early=False)
         if self._group is not None and position > self._group.window:
             self._close_group(events)
@@ -250,21 +280,28 @@ class SameDecoder:
             # More samples would add nothing but what follows the header.
             self._settle(burst, self._tried[0], events)
             return
+        group = self._group
+        if final and group is None and burst.limit < burst.position_of_bit(_SHORTEST_HEADER_BITS):
+            # Cut off by the next start, and with nothing before it: no header can be in it.
+            self._open = None
+            self._say_heard(burst, burst.limit, self._open_snr_db, no_soft_bits(), events)
+            return
         burst.receive(self._history, self._gaps)
         share, contradiction = 0.0, 0.0
         if self._given is not None:
             share, contradiction = agreement(burst, self._given.verdict.reading.bits)
             # A fourth burst may be a new message that is much alike.
-            if share > _ALIKE and contradiction < _CONTRADICTS and len(self._given.bursts) < _BURSTS:
+            if share > ALIKE and contradiction < _CONTRADICTS and len(self._given.bursts) < _BURSTS:
                 self._open = None
-                self._add(self._given, burst, events)
+                self._add(self._given, burst, log_odds(burst, len(self._given.verdict.reading.bits)), events)
                 return
-        self._rival = share > _ALIKE
-        group, alone = self._group, False
+        self._rival = share > ALIKE
+        alone = False
         if group is not None:
-            alone = max(likeness(b, burst, group.n_bits) for b in group.bursts) < _ALIKE
-        verdict = assemble([burst] if group is None or alone else [*group.bursts, burst], self._gaps)
-        if not final and verdict.header(early=group is None or alone or len(group.bursts) < _BURSTS - 1) is None:
+            alone = max(likeness(b, burst, group.n_bits) for b in group.bursts) < ALIKE
+        verdict = assemble([burst] if group is None or alone else [*group.bursts, burst])
+        early = group is None or alone or len(group.bursts) < _BURSTS - 1
+        if not final and verdict.header(early=early) is None:
             if not alone:
                 self._tried = (verdict, burst.position_of_bit(N_PREAMBLE_BITS + len(verdict.reading.bits)))
             return
@@ -277,21 +314,55 @@ class SameDecoder:
         self._open = None
         if self._group is None:
             spoilt = self._rival and self._given is not None and len(self._given.bursts) < _BURSTS
-            self._group = _Group([], verdict, burst.start, self._rival, spoilt)
-        self._group.verdict = verdict
-        self._add(self._group, burst, events)
-        self._decide(self._group, events, early=len(self._group.bursts) < _BURSTS)
+            self._group = _Group([], verdict, burst.start, rival=self._rival, spoilt=spoilt)
+        group = self._group
+        group.verdict = verdict
+        free_from = self._free_from
+        self._add(group, burst, verdict.each[-1], events)
+        if verdict.header(early=len(group.bursts) < _BURSTS) is None:
+            self._look_back(group, free_from)
+        self._decide(group, events, early=len(group.bursts) < _BURSTS)
 
-    def _add(self, group: _Group, burst: Burst, events: list[SameEvent]) -> None:
+    def _look_back(self, group: _Group, free_from: float) -> None:
+        """Look for a burst before the group's first, once: its beginning may have been cut off."""
+        if group.looked_back or len(group.bursts) >= _BURSTS:
+            return
+        group.looked_back = True
+        first = group.bursts[0].start
+        length = group.n_bits * group.bursts[0].samples_per_bit
+        self._take_lost(group, (max(free_from, first - length - _LONGEST_PAUSE), first - _LEAST_PAUSE))
+
+    def _look_for_lost(self, group: _Group, now: float) -> None:
+        """Look for bursts between those of the group, and behind them."""
+        length = group.n_bits * group.bursts[0].samples_per_bit
+        spans = [(a.position_of_bit(group.n_bits), b.start) for a, b in pairwise(group.bursts)]
+        for low, high in [*spans, (group.last_end, now)]:
+            if len(group.bursts) < _BURSTS and high - low > 0.4 * length:
+                self._take_lost(group, (low + _LEAST_PAUSE, high))
+
+    def _take_lost(self, group: _Group, span: tuple[float, float]) -> None:
+        if group.verdict.is_other_text or group.rival:
+            # A rival's bursts would be found in the message that it is so much like.
+            return
+        found = find_burst(self._history, self._gaps, group.bursts[0], group.verdict.soft_bits, span)
+        if found is None:
+            return
+        bursts = sorted([*group.bursts, found], key=lambda burst: burst.start)
+        verdict = assemble(bursts, group.verdict.reading)
+        if verdict.error_probability < group.verdict.error_probability:
+            group.bursts, group.verdict = bursts, verdict
+            group.last_end = max(group.last_end, min(found.position_of_bit(group.n_bits), found.limit))
+
+    def _add(self, group: _Group, burst: Burst, soft_bits: SoftBits, events: list[SameEvent]) -> None:
         group.bursts.append(burst)
         group.last_end = min(burst.position_of_bit(group.n_bits), burst.limit)
-        end = self._place(group.last_end)
-        evidence = noncoherent_evidence(burst)
-        bits = evidence.bits[: len(group.verdict.reading.bits)]
-        soft_bits = (bits[:, 1] - bits[:, 0]).astype(np.float32)
-        start = self._place(burst.start)
-        events.append(BurstHeard("header", start, end, float(evidence.snr_db), float(burst.clock), soft_bits))
+        self._free_from = group.last_end
+        self._say_heard(burst, group.last_end, noncoherent_evidence(burst).snr_db, soft_bits, events)
         del group.bursts[_MOST_BURSTS:]
+
+    def _say_heard(self, burst: Burst, end: float, snr_db: float, soft_bits: SoftBits, events: list[SameEvent]) -> None:
+        start_sample, end_sample = self._place(burst.start), self._place(end)
+        events.append(BurstHeard("header", start_sample, end_sample, snr_db, float(burst.clock), soft_bits))
 
     def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
         """Give the group's header if it is certain enough."""
@@ -315,7 +386,10 @@ class SameDecoder:
         if group is None:
             return
         if not (group.spoilt and len(group.bursts) == 1):
-            events.append(HeaderUnverified(group.verdict.reading.text, *self._extent(group)))
+            extent = self._extent(group)
+            events.append(HeaderUnverified(group.verdict.reading.text, *extent))
+            if not group.verdict.is_other_text:
+                self._doubtful.append(SoftMessage(tuple(group.bursts), group.verdict, *extent[:2]))
 
     def _extent(self, group: _Group) -> tuple[int, int, int, float, float, SoftBits]:
         """What `HeaderDecoded` and `HeaderUnverified` say beside the header."""
@@ -325,4 +399,4 @@ class SameDecoder:
 
     def _place(self, position: float) -> int:
         """Position at the decoder's rate to a sample of the input stream."""
-        return self._origin + max(0, round(position * float(self._front.step)))
+        return self._origin + max(0, round((position - DELAY) * float(self._front.step)))

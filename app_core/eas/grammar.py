@@ -2,8 +2,8 @@
 
 Given the number of locations and the lengths of issue time and callsign, all fields of a header stand at fixed places
 and are independent. So every one of these 124 forms is the product of its fields, and the sum over all headers is
-exact. Priors prefer what is usual (known events, quarter hours, real days) and refuse nothing that `parse_header`
-accepts, except callsigns shorter than 7 characters.
+exact. Priors prefer what is usual (known events, the purge times of 47 CFR 11.31(c), real days) and refuse nothing that
+`parse_header` accepts, except callsigns shorter than 7 characters.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from app_core.dsp._grammar_kernels import character_table, word_sums
 from app_core.eas.event_codes import event_codes
 from app_core.eas.waveform import MAX_HEADER_BYTES, MAX_LOCATIONS
 
 N_CHARS = MAX_HEADER_BYTES
+
+ORIGINATORS = ("EAS", "CIV", "WXR", "PEP")
+"""Originators of 47 CFR 11.31(d)."""
+
 _FIRST_LOCATION = 13
-_NEGLIGIBLE = 40.0  # nats below the best: forms that are not looked at closely
+_NEGLIGIBLE = 40.0  # nats by which a number of locations is less likely that is not looked at closely
 _FORMS = ((7, 8, 0.96), (7, 7, 0.03), (6, 8, 0.009), (6, 7, 0.001))
 """Lengths of issue time and callsign, and how usual they are."""
 
@@ -27,7 +32,10 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
 _CALL_OTHERS = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) not in _LETTERS + _DIGITS + "/ -+")
 
+_EIGHTH_PRIOR = (float(np.log(0.98)), float(np.log(0.02)))
+
 Chars = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +88,34 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class _Priors:
-    """Tables that are made once. A class of characters has its members' codes and their ln prior, shape (n,)."""
+    """Tables that are made once: lists of words, shape (n, length), each with its ln prior, shape (n,)."""
 
-    members: dict[str, NDArray[np.int64]]
-    class_prior: dict[str, NDArray[np.float64]]
+    classes: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
     words: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 
 
 @cache
 def _priors() -> _Priors:
-    members, class_prior = {}, {}
+    classes = {}
     for name, groups in _CLASSES.items():
         prior = _character_prior(groups)
-        members[name] = np.flatnonzero(np.isfinite(prior))
-        class_prior[name] = prior[members[name]]
+        members = np.flatnonzero(np.isfinite(prior))
+        classes[name] = (members[:, None], prior[members])
     pairs = _codes([f"{i:02d}" for i in range(100)])
     events = sorted(event_codes())
-    originators = _codes(["EAS", "CIV", "WXR", "PEP"])
     return _Priors(
-        members=members,
-        class_prior=class_prior,
-        words={
-            "originator": (originators, np.full(4, -np.log(4))),
+        classes,
+        {
+            "originator": (_codes(list(ORIGINATORS)), np.full(4, -np.log(4))),
             "event": (_codes(events), np.full(len(events), -np.log(len(events)))),
             "day": (_codes([f"{i:03d}" for i in range(1000)]), _weights(1000, list(range(1, 367)), 0.99)),
             "hour": (pairs, _weights(100, list(range(24)), 0.995)),
             "minute": (pairs, _weights(100, list(range(60)), 0.995)),
-            "hours": (pairs, np.full(100, -np.log(100))),
-            "quarter": (pairs, _weights(100, [0, 15, 30, 45], 0.97)),
+            # Purge times go by 15 minutes up to an hour, and by 30 beyond.
+            "no hour": (_codes(["00"]), np.log([0.5])),
+            "some hours": (_codes([f"{i:02d}" for i in range(1, 100)]), np.full(99, np.log(0.5 / 99))),
+            "quarter": (pairs, _weights(100, [15, 30, 45], 0.97)),
+            "half": (pairs, _weights(100, [0, 30], 0.97)),
             "office": (_codes(["/NWS"]), np.zeros(1)),
         },
     )
@@ -115,25 +123,38 @@ def _priors() -> _Priors:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """Sum over all contents of a field, the best content's value, and the best content. [nats]"""
+    """A field at one or more places: sum over all contents, the best content's value, and the best content.
 
-    total: float
-    best: float
-    text: str
+    Attributes
+    ----------
+    total, best
+        Shape (n_places,). [nats]
+    codes
+        Shape (n_places, length): the best content's characters.
+    """
+
+    total: NDArray[np.float64]
+    best: NDArray[np.float64]
+    codes: NDArray[np.int64]
+
+    def text(self, place: int) -> str:
+        """The best content at one place."""
+        return "".join(map(chr, self.codes[place]))
 
 
 def _joined(*fields: _Field) -> _Field:
-    return _Field(sum(f.total for f in fields), sum(f.best for f in fields), "".join(f.text for f in fields))
+    total = np.sum([f.total for f in fields], axis=0)
+    return _Field(total, np.sum([f.best for f in fields], axis=0), np.concatenate([f.codes for f in fields], axis=1))
 
 
 def _either(first: _Field, share: float, second: _Field) -> _Field:
     """Two ways to fill a field: the `first` in a `share` of all headers."""
-    a, b = float(np.log(share)), float(np.log1p(-share))
-    best = max(first.best + a, second.best + b)
-    if first.text == second.text:
-        best = float(np.logaddexp(first.best + a, second.best + b))
-    text = first.text if first.best + a >= second.best + b else second.text
-    return _Field(float(np.logaddexp(first.total + a, second.total + b)), best, text)
+    a, b = np.log(share), np.log1p(-share)
+    best = np.maximum(first.best + a, second.best + b)
+    same = (first.codes == second.codes).all(axis=1)
+    best = np.where(same, np.logaddexp(first.best + a, second.best + b), best)
+    codes = np.where((first.best + a >= second.best + b)[:, None], first.codes, second.codes)
+    return _Field(np.logaddexp(first.total + a, second.total + b), best, codes)
 
 
 class _Text:
@@ -147,49 +168,32 @@ class _Text:
 
     def __init__(self, chars: Chars) -> None:
         self._chars = chars
-        top = chars.max(axis=1)
-        weight = np.exp(chars - top[:, None])
-        self.total: dict[str, NDArray[np.float64]] = {}
-        self.best: dict[str, NDArray[np.float64]] = {}
-        self._code: dict[str, NDArray[np.int64]] = {}
-        priors = _priors()
-        for name, members in priors.members.items():
-            prior = priors.class_prior[name]
-            value = chars[:, members] + prior
-            choice = value.argmax(axis=1)
-            self.best[name] = value[np.arange(len(value)), choice]
-            self._code[name] = members[choice]
-            # A sum that underflows beside the strongest character is its own best term.
-            mass = (weight[:, members] * np.exp(prior)).sum(axis=1)
-            self.total[name] = np.where(mass > 1e-250, np.log(np.maximum(mass, 1e-300)) + top, self.best[name])
+        everywhere = np.arange(len(chars))
+        self._sums = {}
+        for name, (members, prior) in _priors().classes.items():
+            total, best, choice = word_sums(chars, everywhere, members, prior)
+            self._sums[name] = _Field(total, best, members[choice])
 
-    def at(self, place: int | NDArray[np.int64], character: str) -> NDArray[np.float64]:
-        """Evidence for one character at one or more places."""
-        return np.asarray(self._chars[place, ord(character)])
-
-    def fixed(self, place: int, text: str) -> _Field:
+    def fixed(self, places: Places, text: str) -> _Field:
         """A field that can only be `text`."""
-        value = float(sum(self._chars[place + i, ord(c)] for i, c in enumerate(text)))
-        return _Field(value, value, text)
+        codes = np.array([ord(c) for c in text])
+        value = self._chars[places[:, None] + np.arange(len(text)), codes].sum(axis=1)
+        return _Field(value, value, np.tile(codes, (len(places), 1)))
 
-    def free(self, place: int, n: int, name: str) -> _Field:
+    def free(self, places: Places, n: int, name: str) -> _Field:
         """A field of `n` characters of one class."""
-        span = slice(place, place + n)
-        text = "".join(map(chr, self._code[name][span]))
-        return _Field(float(self.total[name][span].sum()), float(self.best[name][span].sum()), text)
+        sums = self._sums[name]
+        index = places[:, None] + np.arange(n)
+        return _Field(sums.total[index].sum(axis=1), sums.best[index].sum(axis=1), sums.codes[index, 0])
 
-    def word(self, place: int, name: str) -> _Field:
+    def word(self, places: Places, name: str) -> _Field:
         """A field that is one of a list of words."""
         words, prior = _priors().words[name]
-        values = prior.copy()
-        for i in range(words.shape[1]):
-            values += self._chars[place + i, words[:, i]]
-        best = int(values.argmax())
-        total = float(values[best] + np.log(np.exp(values - values[best]).sum()))
-        return _Field(total, float(values[best]), "".join(map(chr, words[best])))
+        total, best, choice = word_sums(self._chars, places, words, prior)
+        return _Field(total, best, words[choice])
 
 
-def character_evidence(bits: NDArray[np.float64]) -> tuple[Chars, NDArray[np.int8]]:
+def character_evidence(bits: NDArray[np.float64]) -> tuple[Chars, NDArray[np.int64]]:
     """Evidence for every character at every place.
 
     Parameters
@@ -204,70 +208,64 @@ def character_evidence(bits: NDArray[np.float64]) -> tuple[Chars, NDArray[np.int
     eighth
         Shape (N_CHARS,): the likelier eighth bit.
     """
-    padded = np.zeros((8 * N_CHARS, 2))
-    n = min(len(bits), 8 * N_CHARS)
-    padded[:n] = bits[:n]
-    grid = padded.reshape(-1, 8, 2)
-    ratio = grid[:, :7, 1] - grid[:, :7, 0]
-    zero, one = grid[:, 7, 0] + np.log(0.98), grid[:, 7, 1] + np.log(0.02)
-    base = grid[:, :7, 0].sum(axis=1) + np.logaddexp(zero, one)
-    chars = base[:, None]
-    for bit in range(7):
-        chars = np.concatenate([chars, chars + ratio[:, bit, None]], axis=1)
-    return chars, (one > zero).astype(np.int8)
+    return character_table(np.ascontiguousarray(bits, np.float64), N_CHARS, _EIGHTH_PRIOR)
 
 
 def _head(text: _Text) -> _Field:
+    start = np.zeros(1, np.int64)
     return _joined(
-        text.fixed(0, "ZCZC-"),
-        _either(text.word(5, "originator"), 0.99, text.free(5, 3, "letter")),
-        text.fixed(8, "-"),
-        _either(text.word(9, "event"), 0.95, text.free(9, 3, "event")),
-        text.fixed(12, "-"),
+        text.fixed(start, "ZCZC-"),
+        _either(text.word(start + 5, "originator"), 0.99, text.free(start + 5, 3, "letter")),
+        text.fixed(start + 8, "-"),
+        _either(text.word(start + 9, "event"), 0.95, text.free(start + 9, 3, "event")),
+        text.fixed(start + 12, "-"),
     )
 
 
-def _locations(text: _Text) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Sum and best value of the first 1 to 31 locations with the dashes between and the plus behind; all locations."""
+def _locations(text: _Text) -> tuple[NDArray[np.float64], NDArray[np.float64], _Field]:
+    """Sum and best value of the first 1 to 31 locations with the dashes between and the plus behind; each location."""
     places = _FIRST_LOCATION + 7 * np.arange(MAX_LOCATIONS)
-    rest = places[:, None] + np.arange(1, 6)
-    total = text.total["part"][places] + text.total["digit"][rest].sum(axis=1)
-    best = text.best["part"][places] + text.best["digit"][rest].sum(axis=1)
-    dashes = np.concatenate([[0.0], np.cumsum(text.at(places + 6, "-"))[:-1]])
-    ends = dashes + text.at(places + 6, "+")
-    codes = [text.free(int(p), 1, "part").text + text.free(int(p) + 1, 5, "digit").text for p in places]
-    return np.cumsum(total) + ends, np.cumsum(best) + ends, codes
+    each = _joined(text.free(places, 1, "part"), text.free(places + 1, 5, "digit"))
+    dashes = np.concatenate([[0.0], np.cumsum(text.fixed(places + 6, "-").total)[:-1]])
+    ends = dashes + text.fixed(places + 6, "+").total
+    return np.cumsum(each.total) + ends, np.cumsum(each.best) + ends, each
 
 
-def _rough_tail(text: _Text, n_time: int, n_call: int) -> NDArray[np.float64]:
-    """Sum over all that may follow the plus, roughly, for 1 to 31 locations; shape (31,)."""
-    place = _FIRST_LOCATION + 7 * np.arange(1, MAX_LOCATIONS + 1)
-    dashes = text.at(place + 4, "-") + text.at(place + 5 + n_time, "-") + text.at(place + 6 + n_time + n_call, "-")
-    digit, call = text.total["digit"], text.total["call"]
-    value = dashes + digit[place[:, None] + np.arange(4)].sum(axis=1)
-    value += digit[place[:, None] + 5 + np.arange(n_time)].sum(axis=1)
-    value += call[place[:, None] + 6 + n_time + np.arange(n_call)].sum(axis=1)
-    return np.asarray(value)
-
-
-def _tail(text: _Text, place: int, n_time: int, n_call: int) -> _Field:
-    """All that follows the plus."""
-    time = text.free(place + 5, 6, "digit")
-    if n_time == 7:
-        time = _joined(text.word(place + 5, "day"), text.word(place + 8, "hour"), text.word(place + 10, "minute"))
-    at_call = place + 6 + n_time
-    call = text.free(at_call, n_call, "call")
-    if n_call == 8:
-        call = _either(call, 0.75, _joined(text.free(at_call, 4, "letter"), text.word(at_call + 4, "office")))
-    return _joined(
-        text.word(place, "hours"),
-        text.word(place + 2, "quarter"),
-        text.fixed(place + 4, "-"),
-        time,
-        text.fixed(place + 5 + n_time, "-"),
-        call,
-        text.fixed(at_call + n_call, "-"),
+def _tails(text: _Text, places: Places) -> list[_Field]:
+    """All that follows the plus, which stands before each of the `places`, in each of `_FORMS`."""
+    purge = _one_of(
+        _joined(text.word(places, "no hour"), text.word(places + 2, "quarter")),
+        _joined(text.word(places, "some hours"), text.word(places + 2, "half")),
     )
+    start = _joined(purge, text.fixed(places + 4, "-"))
+    digits = text.free(places + 5, 6, "digit")
+    moment = _joined(text.word(places + 5, "day"), text.word(places + 8, "hour"), text.word(places + 10, "minute"))
+    tails = []
+    for n_time, n_call, _ in _FORMS:
+        at_call = places + 6 + n_time
+        call = text.free(at_call, n_call, "call")
+        if n_call == 8:
+            call = _either(call, 0.75, _joined(text.free(at_call, 4, "letter"), text.word(at_call + 4, "office")))
+        time = moment if n_time == 7 else digits
+        tails.append(_joined(start, time, text.fixed(at_call - 1, "-"), call, text.fixed(at_call + n_call, "-")))
+    return tails
+
+
+def _roughly(text: _Text, places: Places) -> NDArray[np.float64]:
+    """Sum over all that may follow the plus, as digits and letters only, in the likeliest form; shape (n_places,)."""
+    start = text.free(places, 4, "digit").total + text.fixed(places + 4, "-").total
+    values = []
+    for n_time, n_call, _ in _FORMS:
+        at_call = places + 6 + n_time
+        time = text.free(places + 5, n_time, "digit").total + text.fixed(at_call - 1, "-").total
+        values.append(time + text.free(at_call, n_call, "call").total + text.fixed(at_call + n_call, "-").total)
+    return np.asarray(start + np.max(values, axis=0))
+
+
+def _one_of(first: _Field, second: _Field) -> _Field:
+    """Two ways to fill a field that have no content in common; their priors hold their shares."""
+    codes = np.where((first.best >= second.best)[:, None], first.codes, second.codes)
+    return _Field(np.logaddexp(first.total, second.total), np.maximum(first.best, second.best), codes)
 
 
 def read_header(bits: NDArray[np.float64]) -> Reading:
@@ -282,20 +280,18 @@ def read_header(bits: NDArray[np.float64]) -> Reading:
     text = _Text(chars)
     head = _head(text)
     total, best, locations = _locations(text)
+    places = _FIRST_LOCATION + 7 * np.arange(1, MAX_LOCATIONS + 1)
+    rough = total + _roughly(text, places)
+    near = np.flatnonzero(rough > rough.max() - _NEGLIGIBLE)
+    tails = _tails(text, places[near])
     share = np.log([f[2] / MAX_LOCATIONS for f in _FORMS])
-    rough = np.array([total + _rough_tail(text, *form[:2]) for form in _FORMS]) + share[:, None]
-    sums = rough.copy()
-    winner, winner_best = "", -np.inf
-    for form, i in np.argwhere(rough > rough.max() - _NEGLIGIBLE):
-        tail = _tail(text, _FIRST_LOCATION + 7 * (int(i) + 1), *_FORMS[form][:2])
-        sums[form, i] = total[i] + tail.total + share[form]
-        value = float(best[i] + tail.best + share[form])
-        if value > winner_best:
-            winner_best = value
-            winner = head.text + "-".join(locations[: i + 1]) + "+" + tail.text
-    top = float(sums.max())
-    everything = top + float(np.log(np.exp(sums - top).sum()))
-    log_posterior = winner_best + head.best - everything - head.total
+    sums = np.array([total[near] + tail.total for tail in tails]) + share[:, None]
+    values = np.array([best[near] + tail.best for tail in tails]) + share[:, None]
+    form, which = (int(i) for i in np.unravel_index(values.argmax(), values.shape))
+    named = "-".join(locations.text(i) for i in range(int(near[which]) + 1))
+    winner = f"{head.text(0)}{named}+{tails[form].text(which)}"
+    everything = float(np.logaddexp.reduce(sums, axis=None))
+    log_posterior = float(values[form, which] + head.best[0] - head.total[0]) - everything
     # Evidence that is no number says nothing: such a reading is certainly not to be relied upon.
     error = float(-np.expm1(min(0.0, log_posterior))) if np.isfinite(log_posterior) else 1.0
     header_bits = np.unpackbits(np.frombuffer(winner.encode("ascii"), np.uint8), bitorder="little").astype(np.int8)

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._same_kernels import resample, tone_balance
+from app_core.dsp._same_kernels import filter_sections, resample, tone_balance
 
 RATE = Fraction(25000, 3)
 """The decoder's own rate: 16 samples a bit. [Hz]"""
@@ -23,15 +23,31 @@ HOP = 800
 
 QUARTERS_PER_HOP = HOP // 4
 
+DELAY = 1.1
+"""By how much the decoder's samples lag, the low cut's delay between the tones. [samples at the decoder's rate]"""
+
 _PASS_HZ = 2950.0  # the outer side tone, with its sideband and 3 % of clock error
 _N_PHASES = 64
 _KAISER_BETA = 5.0
+_LOW_CUT_HZ = 800.0  # two octaves over any hum that matters, and 0.05 dB at space; the lower side tone loses half a dB
 _LARGEST = 1e6  # beyond any PCM scale; larger samples would overflow float32 when squared
 
 
-def _mixer() -> NDArray[np.float32]:
+def tone_mixer() -> NDArray[np.float32]:
+    """Cosine and sine of mark, and of space, over 16 samples, shape (4, 16)."""
     turn = 2.0 * np.pi * np.arange(16) / 16.0
     return np.array([np.cos(4 * turn), np.sin(4 * turn), np.cos(3 * turn), np.sin(3 * turn)], np.float32)
+
+
+def low_cut() -> NDArray[np.float64]:
+    """Design the fourth-order Butterworth high-pass at the decoder's rate, shape (2, 6), by the bilinear transform."""
+    turn = 2.0 * np.pi * _LOW_CUT_HZ / float(RATE)
+    sections = []
+    for quality in (0.5 / np.cos(np.pi / 8), 0.5 / np.cos(3 * np.pi / 8)):
+        alpha, c = np.sin(turn) / (2.0 * quality), np.cos(turn)
+        b = (1.0 + c) / 2.0
+        sections.append(np.array([b, -2.0 * b, b, 1.0 + alpha, -2.0 * c, 1.0 - alpha]) / (1.0 + alpha))
+    return np.array(sections)
 
 
 def interpolation_table(sample_rate_hz: float) -> NDArray[np.float32]:
@@ -73,7 +89,9 @@ class FrontEnd:
         self._step = float(self.step)
         self._table = interpolation_table(sample_rate_hz)
         self._half = int(self._table.shape[1]) // 2
-        self._mixer = _mixer()
+        self._mixer = tone_mixer()
+        self._low_cut = low_cut()
+        self._low_cut_state = np.zeros((2, 2))
         self._pcm = np.zeros(self._half - 1, np.float32)
         self._pcm_start = 1 - self._half
         self._parts: list[NDArray[np.float32]] = []
@@ -115,7 +133,8 @@ class FrontEnd:
         # Whole numbers, so that years of samples lose no precision.
         whole, part = divmod(self._hops * HOP * self.step.numerator, self.step.denominator)
         start = whole - (self._pcm_start + self._half - 1) + part / self.step.denominator
-        samples = resample(self._pcm, start, self._step, self._table, HOP)
+        plain = resample(self._pcm, start, self._step, self._table, HOP)
+        samples = filter_sections(plain, self._low_cut, self._low_cut_state)
         extended = np.concatenate([self._tail, samples])
         balance = tone_balance(extended, self._mixer, QUARTERS_PER_HOP)
         self._tail = samples[-12:]
@@ -143,6 +162,11 @@ class SampleHistory:
         self._fill = 0
         self.end = 0
 
+    @property
+    def oldest(self) -> int:
+        """Position of the oldest sample that is kept."""
+        return self.end - self._fill
+
     def append(self, samples: NDArray[np.float32]) -> None:
         """Add the samples that follow, shape (n,), n <= HOP."""
         if self._fill + len(samples) > len(self._store):
@@ -155,7 +179,7 @@ class SampleHistory:
     def cut(self, start: int, stop: int) -> NDArray[np.float32]:
         """Copy samples `start` to `stop`, shape (stop - start,); zeros where they are gone or yet to come."""
         result = np.zeros(max(0, stop - start), np.float32)
-        oldest = self.end - self._fill
+        oldest = self.oldest
         low, high = max(start, oldest), min(stop, self.end)
         if high > low:
             result[low - start : high - start] = self._store[low - oldest : high - oldest]

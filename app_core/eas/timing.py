@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._same_kernels import TONE_CYCLES, coherent_power, correlate_bits, search_start
+from app_core.dsp._bit_kernels import TONE_CYCLES, coherent_power, correlate_bits
+from app_core.dsp._same_kernels import search_start
 from app_core.eas.matched_filter import QUARTERS_PER_HOP, SAMPLES_PER_BIT
 from app_core.eas.waveform import END_OF_MESSAGE, HEADER_START, PREAMBLE
 
@@ -27,6 +28,8 @@ CLOCKS = np.linspace(-0.033, 0.033, 13)
 _THRESHOLD = 0.40  # mean of the balance along the pattern; 0.25 is five standard deviations of noise
 _FULL_SCORE = 156.0
 _SETTLE_QUARTERS = 600  # a better match within 150 bits replaces a candidate; real bursts start 0.6 s apart at least
+_CLEAR_QUARTERS = 60  # the same for one that leaves no doubt: a byte before a burst's start still reaches 0.85
+_CLEAR_SHARE = 0.93
 _SHARE_OF_ACTIVITY = 0.70  # header text reaches half of what its signal would give, a burst nearly all
 
 _LOCKED_SHARE = 0.85  # of the power of the free fit that a fit with tones at the bit clock must reach
@@ -63,6 +66,17 @@ class Candidate:
     score: float
 
 
+@dataclass(slots=True)
+class _Peak:
+    """The best match of late; `position` in quarter bits, `clock` an index into `CLOCKS`."""
+
+    score: float
+    position: int
+    clock: int
+    clear: bool
+    told: bool = False
+
+
 def _offsets() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     quarters_per_bit = 4.0 / (1.0 + CLOCKS[:, None])
     byte_offsets = np.rint(np.arange(0, N_PREAMBLE_BITS + 8, 8) * quarters_per_bit).astype(np.int64)
@@ -85,7 +99,7 @@ class BurstSearch:
         self._words = np.array(signs, np.float32)
         self._balance = np.zeros(0, np.float32)
         self._position = -3  # of the first value kept; quarter bits
-        self._best: tuple[float, int, int] | None = None
+        self._best: _Peak | None = None
 
     def push(self, balance: NDArray[np.float32]) -> list[Candidate]:
         """Take one hop's balance, shape (QUARTERS_PER_HOP,), and give the candidates that are settled by it."""
@@ -102,25 +116,35 @@ class BurstSearch:
             _THRESHOLD * _FULL_SCORE,
             n_out,
         )
-        found = []
+        found: list[Candidate] = []
         for i in self._peaks(score):
             position = self._position + i
-            if self._best is not None and position - self._best[1] > _SETTLE_QUARTERS:
-                found.append(self._settled(self._best))
-                self._best = None
-            if (self._best is None or score[i] > self._best[0]) and self._matches(float(score[i]), int(clock[i]), i):
-                self._best = (float(score[i]), position, int(clock[i]))
+            self._settle(position, found)
+            if self._best is None or score[i] > self._best.score:
+                share = self._share(float(score[i]), int(clock[i]), i)
+                if share > _SHARE_OF_ACTIVITY:
+                    self._best = _Peak(float(score[i]), position, int(clock[i]), clear=share > _CLEAR_SHARE)
         self._position += n_out
         self._balance = self._balance[n_out:]
-        if self._best is not None and self._position - self._best[1] > _SETTLE_QUARTERS:
-            found.append(self._settled(self._best))
-            self._best = None
+        self._settle(self._position, found)
         return found
+
+    def _settle(self, position: int, found: list[Candidate]) -> None:
+        """Give the best match once nothing better can follow, and forget it when its burst's known bits are over."""
+        best = self._best
+        if best is None:
+            return
+        age = position - best.position
+        if not best.told and age > (_CLEAR_QUARTERS if best.clear else _SETTLE_QUARTERS):
+            best.told = True
+            found.append(Candidate(4.0 * best.position, float(CLOCKS[best.clock]), best.score / _FULL_SCORE))
+        if age > _SETTLE_QUARTERS:
+            self._best = None
 
     @property
     def pending(self) -> bool:
         """Whether a candidate waits for a better one."""
-        return self._best is not None
+        return self._best is not None and not self._best.told
 
     @staticmethod
     def _peaks(score: NDArray[np.float32]) -> list[int]:
@@ -128,15 +152,11 @@ class BurstSearch:
             return []
         return [int(i) for i in np.flatnonzero(score >= _THRESHOLD * _FULL_SCORE)]
 
-    def _matches(self, score: float, clock: int, i: int) -> bool:
+    def _share(self, score: float, clock: int, i: int) -> float:
+        """How much of what either tone stands out fits the pattern, at place `i`: 1 is all."""
         bits = np.rint(np.arange(N_KNOWN_BITS) * (4.0 / (1.0 + CLOCKS[clock]))).astype(np.int64)
         activity = float(np.abs(self._balance[i + bits]).mean())
-        return score > _SHARE_OF_ACTIVITY * _FULL_SCORE * activity
-
-    @staticmethod
-    def _settled(best: tuple[float, int, int]) -> Candidate:
-        score, position, clock = best
-        return Candidate(start=4.0 * position, clock=float(CLOCKS[clock]), score=score / _FULL_SCORE)
+        return score / (_FULL_SCORE * max(activity, 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +185,11 @@ class Fit:
     word: int
     errors: int
     snr_db: float
+
+
+def uniform_edges(start: float, length: float, n_bits: int) -> NDArray[np.float64]:
+    """Edges of `n_bits` bits of one length, shape (n_bits + 1,). [samples]"""
+    return np.asarray(start + length * np.arange(n_bits + 1), np.float64)
 
 
 def data_phase(bits: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -231,12 +256,12 @@ def fit_bit_clock(
     score = np.empty((len(lengths), len(shifts)))
     for i, trial in enumerate(lengths):
         for j, shift in enumerate(shifts):
-            begin = max(0.0, middle + shift - n_bits / 2 * trial)
-            power = np.abs(correlate_bits(samples, begin, trial, TONE_CYCLES[:2], n_bits)) ** 2
+            begin = middle + shift - n_bits / 2 * trial
+            power = np.abs(correlate_bits(samples, uniform_edges(begin, trial, n_bits), TONE_CYCLES[:2])) ** 2
             score[i, j] = (sign * (power[:, 0] - power[:, 1])).sum()
     length = float(np.interp(peak_position(score.max(axis=1)), np.arange(5), lengths))
     middle += float(np.interp(peak_position(score.max(axis=0)), np.arange(3), shifts))
-    return max(0.0, middle - n_bits / 2 * length), SAMPLES_PER_BIT / length - 1.0
+    return middle - n_bits / 2 * length, SAMPLES_PER_BIT / length - 1.0
 
 
 def fit_start(samples: NDArray[np.float32], start: float, clock: float) -> Fit:
@@ -262,7 +287,7 @@ def fit_start(samples: NDArray[np.float32], start: float, clock: float) -> Fit:
     drift, locked_power, locked_middle = _tune(samples, middle, clock + detuning, bits, (0.0, 2e-5, 21), locked=True)
     if locked_power > _LOCKED_SHARE * free_power or abs(detuning) < _SMALL_DETUNING:
         clock, detuning, middle = clock + detuning + drift, 0.0, locked_middle
-    start = max(0.0, middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock))
+    start = middle - N_KNOWN_BITS / 2 * SAMPLES_PER_BIT / (1.0 + clock)
     word, errors, snr_db = _which_word(samples, start, clock)
     return Fit(start, clock, detuning, word if errors <= _MAX_ERRORS else -1, errors, snr_db)
 
@@ -282,8 +307,8 @@ def _tune(
     """
     length = SAMPLES_PER_BIT / (1.0 + clock)
     shifts = np.arange(-2, 3) * (0.06 * length) if locked else np.zeros(1)
-    starts = [max(0.0, middle + shift - len(bits) / 2 * length) for shift in shifts]
-    sets = np.array([correlate_bits(samples, begin, length, TONE_CYCLES[:2], len(bits)) for begin in starts])
+    edges = uniform_edges(middle - len(bits) / 2 * length, length, len(bits))
+    sets = np.array([correlate_bits(samples, edges + shift, TONE_CYCLES[:2]) for shift in shifts])
     around, step, n_drifts = trial
     first = around - step * (n_drifts // 2)
     powers = drift_power(sets, bits, first, step, n_drifts)
@@ -297,7 +322,7 @@ def _tune(
 def _which_word(samples: NDArray[np.float32], start: float, clock: float) -> tuple[int, int, float]:
     """Nearer start word, its hard errors by the tones' magnitudes against the preamble's, and Eb/N0 in dB."""
     length = SAMPLES_PER_BIT / (1.0 + clock)
-    power = np.abs(correlate_bits(samples, start, length, TONE_CYCLES[:2], N_KNOWN_BITS)) ** 2
+    power = np.abs(correlate_bits(samples, uniform_edges(start, length, N_KNOWN_BITS), TONE_CYCLES[:2])) ** 2
     ones = KNOWN_BITS[0][:N_PREAMBLE_BITS] == 1
     lead = power[:N_PREAMBLE_BITS]
     mark, space = lead[ones, 0].mean(), lead[~ones, 1].mean()

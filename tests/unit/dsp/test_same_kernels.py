@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import signal
 
 from app_core.dsp import _same_kernels as kernels
 
@@ -63,26 +64,11 @@ def test_search_start_passes_over_nothing_that_reaches_the_least(rng: np.random.
     assert np.all(score[~reached] < least)
 
 
-@pytest.mark.parametrize(("start", "length"), [(0.0, 16.0), (5.25, 16.4), (7.9, 15.53)])
-def test_correlate_bits_agrees_with_its_model(rng: np.random.Generator, start: float, length: float) -> None:
-    n_bits = 20
-    samples = rng.standard_normal(int(np.ceil(start + n_bits * length))).astype(np.float32)
-    got = kernels.correlate_bits(samples, start, length, kernels.TONE_CYCLES, n_bits)
-    np.testing.assert_allclose(
-        got, kernels.correlate_bits_model(samples, start, length, kernels.TONE_CYCLES, n_bits), atol=1e-9
-    )
-    assert got.shape == (n_bits, 4)
-
-
-def test_a_tone_shows_half_its_amplitude_and_leaves_the_other_tones_alone() -> None:
-    samples = np.sin(2 * np.pi * 4 / 16 * np.arange(161)).astype(np.float32)
-    got = np.abs(kernels.correlate_bits(samples, 0.0, 16.0, kernels.TONE_CYCLES, 10))
-    np.testing.assert_allclose(got, np.tile([0.5, 0.0, 0.0, 0.0], (10, 1)), atol=1e-6)
-
-
-def test_coherent_power_agrees_with_its_model(rng: np.random.Generator) -> None:
-    correlation = rng.standard_normal((3, 50, 4)) + 1j * rng.standard_normal((3, 50, 4))
-    use = rng.integers(-1, 2, 50)
-    phase = np.cumsum(rng.uniform(3, 4, 50))
-    got = kernels.coherent_power(correlation, use, phase, -2e-3, 1e-4, 41)
-    np.testing.assert_allclose(got, kernels.coherent_power_model(correlation, use, phase, -2e-3, 1e-4, 41), rtol=1e-9)
+def test_filter_sections_agree_with_their_model_in_any_pieces(rng: np.random.Generator) -> None:
+    samples = rng.standard_normal(500).astype(np.float32)
+    sections = signal.butter(4, 0.2, "highpass", output="sos")
+    wanted = kernels.filter_sections_model(samples, sections, np.zeros((2, 2)))
+    state = np.zeros((2, 2))
+    got = np.concatenate([kernels.filter_sections(part, sections, state) for part in np.split(samples, [1, 17, 300])])
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    np.testing.assert_allclose(got, signal.sosfilt(sections, samples), atol=1e-5)

@@ -8,6 +8,7 @@ import pytest
 from app_core.eas.assembler import agreement, assemble, likeness
 from app_core.eas.framing import Burst
 from app_core.eas.matched_filter import HOP, RATE, SampleHistory
+from app_core.eas.timing import N_PREAMBLE_BITS
 from tests.unit.eas.same_audio import HEADER, Pcm, burst, noisy, silence
 
 RATE_HZ = float(RATE)
@@ -31,8 +32,8 @@ def heard(text: str, eb_n0_db: float, seed: int = 1) -> Burst:
 
 
 def test_three_bursts_are_sure_where_one_is_not() -> None:
-    alone = assemble([heard(HEADER, 8.5)], [])
-    together = assemble([heard(HEADER, 8.5, seed) for seed in (1, 2, 3)], [])
+    alone = assemble([heard(HEADER, 8.5)])
+    together = assemble([heard(HEADER, 8.5, seed) for seed in (1, 2, 3)])
     assert alone.header(early=False) is None
     header = together.header(early=False)
     assert header is not None
@@ -42,7 +43,7 @@ def test_three_bursts_are_sure_where_one_is_not() -> None:
 
 
 def test_no_probability_is_below_plain_zero() -> None:
-    verdicts = [assemble([heard(HEADER, 20.0, seed), heard(HEADER, 20.0, seed + 1)], []) for seed in range(12)]
+    verdicts = [assemble([heard(HEADER, 20.0, seed), heard(HEADER, 20.0, seed + 1)]) for seed in range(12)]
     certain = [v.error_probability for v in verdicts if v.error_probability <= 0.0]
     # Rounding decides which of them are certain.
     assert certain
@@ -51,18 +52,82 @@ def test_no_probability_is_below_plain_zero() -> None:
 
 def test_more_is_asked_while_more_may_come() -> None:
     for seed in range(40):
-        verdict = assemble([heard(HEADER, 9.0, seed), heard(HEADER, 9.0, seed + 100)], [])
+        verdict = assemble([heard(HEADER, 9.0, seed), heard(HEADER, 9.0, seed + 100)])
         if verdict.header(early=True) is None and verdict.header(early=False) is not None:
             return
     pytest.fail("the two rules never differed")
 
 
-def test_a_lone_burst_is_never_given_early() -> None:
-    verdict = assemble([heard(HEADER, 25.0)], [])
+def test_a_strong_lone_burst_is_given_early() -> None:
+    header = assemble([heard(HEADER, 25.0)]).header(early=True)
+    assert header is not None
+    assert header.text == HEADER
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        HEADER.replace("TOR", "XYZ"),
+        HEADER.replace("WXR", "ABC"),
+        HEADER.replace("+0045", "+0047"),
+        HEADER.replace("-123", "-423"),
+        HEADER.replace("2359-", "2459-"),
+        HEADER.replace("029095", "0B9095"),
+    ],
+)
+def test_a_lone_burst_that_says_something_unusual_waits_for_others(unusual: str) -> None:
+    verdict = assemble([heard(unusual, 25.0)])
     assert verdict.header(early=True) is None
     header = verdict.header(early=False)
     assert header is not None
+    assert header.text == unusual
+
+
+@pytest.mark.parametrize("shorter", [HEADER.replace("KEAX/NWS", "KEA/NWS"), HEADER.replace("1232359", "123235")])
+def test_a_lone_burst_that_lacks_a_character_is_not_given(shorter: str) -> None:
+    assert assemble([heard(shorter, 25.0)]).header(early=False) is None
+    header = assemble([heard(shorter, 25.0, seed) for seed in (1, 2)]).header(early=False)
+    assert header is not None
+    assert header.text == shorter
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_bursts_that_end_before_the_last_dash_are_refused(n: int) -> None:
+    verdict = assemble([heard(HEADER[:-1], 20.0, seed) for seed in range(n)])
+    assert verdict.reading.text == HEADER
+    assert verdict.error_probability < 1e-3
+    assert verdict.header(early=False) is None
+
+
+DIFFERENT = [HEADER.replace("029095", "029094"), HEADER.replace("KEAX", "KEAP"), HEADER.replace("0045", "0030")]
+
+
+@pytest.mark.parametrize("eb_n0_db", [10.0, 15.0, 25.0])
+def test_strong_bursts_that_contradict_each_other_make_no_header(eb_n0_db: float) -> None:
+    assert assemble([heard(text, eb_n0_db, i) for i, text in enumerate(DIFFERENT)]).header(early=False) is None
+    assert assemble([heard(text, eb_n0_db, i) for i, text in enumerate(DIFFERENT[:2])]).header(early=False) is None
+
+
+def test_one_burst_that_contradicts_two_is_set_aside() -> None:
+    verdict = assemble([heard(text, 15.0, i) for i, text in enumerate([HEADER, DIFFERENT[0], HEADER])])
+    header = verdict.header(early=False)
+    assert header is not None
     assert header.text == HEADER
+    assert verdict.bursts == 2
+    assert len(verdict.each) == 3
+
+
+@pytest.mark.parametrize("eb_n0_db", [15.0, 25.0])
+@pytest.mark.parametrize("change", ["inverted", "late"])
+def test_a_lone_burst_with_a_short_spoilt_piece_is_refused(eb_n0_db: float, change: str) -> None:
+    for seed in range(6):
+        pcm = burst(HEADER, RATE_HZ)
+        at = (N_PREAMBLE_BITS + 8 * (20 + seed) + 3) * 16
+        piece = slice(at, at + 40)
+        pcm[piece] = -pcm[piece] if change == "inverted" else pcm[piece.start - 8 : piece.stop - 8].copy()
+        one = received(noisy(np.concatenate([pcm, silence(0.4, RATE_HZ)]), eb_n0_db, seed, RATE_HZ))
+        header = assemble([one]).header(early=False)
+        assert header is None or header.text == HEADER
 
 
 def test_bursts_that_are_wrecked_in_different_places_make_one_header() -> None:
@@ -72,7 +137,7 @@ def test_bursts_that_are_wrecked_in_different_places_make_one_header() -> None:
         at = (140 + 120 * i) * 16
         pcm[at : at + 100 * 16] = 3.0 * np.random.default_rng(i).standard_normal(1600)
         bursts.append(received(pcm))
-    header = assemble(bursts, []).header(early=False)
+    header = assemble(bursts).header(early=False)
     assert header is not None
     assert header.text == HEADER
 
@@ -80,15 +145,15 @@ def test_bursts_that_are_wrecked_in_different_places_make_one_header() -> None:
 @pytest.mark.parametrize("place", [14, 20, 35, 46, 52, 55])
 def test_one_character_that_cannot_stand_there_refuses_the_header(place: int) -> None:
     wrong = HEADER[:place] + "\x7f" + HEADER[place + 1 :]
-    verdict = assemble([heard(wrong, 20.0, seed) for seed in (1, 2, 3)], [])
+    verdict = assemble([heard(wrong, 20.0, seed) for seed in (1, 2, 3)])
     assert not verdict.sound
     assert verdict.header(early=False) is None
 
 
 def test_noise_that_repeats_is_counted_once() -> None:
-    alone = assemble([heard(HEADER, 9.0, 1)], [])
-    independent = assemble([heard(HEADER, 9.0, seed) for seed in (1, 2, 3)], [])
-    repeated = assemble([heard(HEADER, 9.0, 1) for _ in range(3)], [])
+    alone = assemble([heard(HEADER, 9.0, 1)])
+    independent = assemble([heard(HEADER, 9.0, seed) for seed in (1, 2, 3)])
+    repeated = assemble([heard(HEADER, 9.0, 1) for _ in range(3)])
     assert alone.error_probability < 0.5
     assert independent.error_probability < 1e-3 * alone.error_probability
     assert repeated.error_probability > 0.1 * alone.error_probability
@@ -96,7 +161,7 @@ def test_noise_that_repeats_is_counted_once() -> None:
 
 def test_much_small_contradiction_refuses_the_header() -> None:
     garbage = HEADER.replace("029095-029047-020091", "x2y0#5-k29!47-(20]91")
-    verdicts = [assemble([heard(garbage, 5.0, seed)], []) for seed in range(12)]
+    verdicts = [assemble([heard(garbage, 5.0, seed)]) for seed in range(12)]
     small = [v for v in verdicts if v.misfit > 0.02 and v.contradiction < 12.0]
     assert small
     assert not any(v.sound for v in small)
@@ -123,6 +188,6 @@ def test_likeness_tells_bursts_of_one_message_from_others() -> None:
 
 
 def test_silence_is_nothing() -> None:
-    verdict = assemble([received(np.zeros(9000, np.float32))], [])
+    verdict = assemble([received(np.zeros(9000, np.float32))])
     assert verdict.header(early=False) is None
     assert agreement(received(np.zeros(9000, np.float32)), BITS) == (0.0, 0.0)

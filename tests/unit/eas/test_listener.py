@@ -127,7 +127,7 @@ def test_a_message_that_times_out_while_samples_are_lost_is_told_behind_the_loss
 
 
 def test_an_end_that_comes_at_once_behind_a_loss_is_too_late() -> None:
-    listener = SameListener(RATE_HZ, longest_message_s=8.0)
+    listener = SameListener(RATE_HZ, longest_message_s=12.0)
     # Two seconds of the loss reach the detector of tones; the listener's next look shall be a whole period later.
     period = round(1.28 * RATE_HZ)
     begin = np.concatenate([group(HEADER), silence(4.0)])

@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
 
-from app_core.eas.matched_filter import HOP, QUARTERS_PER_HOP, RATE, FrontEnd, SampleHistory, interpolation_table
+from app_core.eas.matched_filter import (
+    DELAY,
+    HOP,
+    QUARTERS_PER_HOP,
+    RATE,
+    FrontEnd,
+    SampleHistory,
+    interpolation_table,
+    low_cut,
+)
 from tests.unit.eas.same_audio import Pcm
 
 
@@ -25,11 +35,25 @@ def run(pcm: Pcm, rate_hz: float, sizes: list[int]) -> tuple[Pcm, Pcm]:
 
 @pytest.mark.parametrize("rate_hz", [8000.0, 11025.0, 22050.0, 24000.0, 44100.0, 48000.0, 192000.0])
 @pytest.mark.parametrize("frequency_hz", [1000.0, 1562.5, 2083.0, 2700.0])
-def test_tones_keep_amplitude_and_time(rate_hz: float, frequency_hz: float) -> None:
+def test_tones_pass_as_the_low_cut_says(rate_hz: float, frequency_hz: float) -> None:
     pcm = np.sin(2 * np.pi * frequency_hz * np.arange(int(0.4 * rate_hz)) / rate_hz).astype(np.float32)
     samples, _ = run(pcm, rate_hz, [1000])
-    wanted = np.sin(2 * np.pi * frequency_hz * np.arange(len(samples)) / float(RATE))
-    np.testing.assert_allclose(samples[100:], wanted[100:], atol=0.02)
+    gain = response(frequency_hz)
+    wanted = np.abs(gain) * np.sin(2 * np.pi * frequency_hz * np.arange(len(samples)) / float(RATE) + np.angle(gain))
+    np.testing.assert_allclose(samples[200:], wanted[200:], atol=0.02)
+
+
+def response(frequency_hz: float) -> complex:
+    return complex(signal.sosfreqz(low_cut(), [frequency_hz], fs=float(RATE))[1][0])
+
+
+def test_the_low_cut_spares_the_tones_and_takes_hum_away() -> None:
+    assert abs(response(6250 / 3)) == pytest.approx(1.0, abs=0.01)
+    assert abs(response(1562.5)) == pytest.approx(1.0, abs=0.01)
+    assert abs(response(60.0)) < 1e-4
+    # Its delay at the beat of the two tones is what positions are corrected by.
+    turn = np.angle(response(1562.5) / response(6250 / 3)) / (2 * np.pi * (6250 / 3 - 1562.5))
+    assert turn * float(RATE) == pytest.approx(DELAY, abs=0.05)
 
 
 @pytest.mark.parametrize("rate_hz", [22050.0, 48000.0])
