@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app_core.dsp import _bit_kernels as kernels
 
@@ -17,7 +18,7 @@ def test_correlate_bits_agrees_with_its_model(rng: np.random.Generator, start: f
     # The last bit lies partly beyond the samples.
     samples = rng.standard_normal(int(np.ceil(start + n_bits * length)) - 5).astype(np.float32)
     lengths = length + rng.uniform(-0.2, 0.2, n_bits)
-    edges = np.asarray(start + np.concatenate([[0.0], np.cumsum(lengths)]), np.float64)
+    edges: NDArray[np.float64] = start + np.concatenate([[0.0], np.cumsum(lengths)])
     got = kernels.correlate_bits(samples, edges, kernels.TONE_CYCLES)
     np.testing.assert_allclose(got, kernels.correlate_bits_model(samples, edges, kernels.TONE_CYCLES), atol=1e-9)
     assert got.shape == (n_bits, 4)
@@ -25,7 +26,7 @@ def test_correlate_bits_agrees_with_its_model(rng: np.random.Generator, start: f
 
 def test_a_tone_shows_half_its_amplitude_and_leaves_the_other_tones_alone() -> None:
     samples = np.sin(2 * np.pi * 4 / 16 * np.arange(161)).astype(np.float32)
-    got = np.abs(kernels.correlate_bits(samples, 16.0 * np.arange(11), kernels.TONE_CYCLES))
+    got = np.abs(kernels.correlate_bits(samples, np.arange(0.0, 161.0, 16.0), kernels.TONE_CYCLES))
     np.testing.assert_allclose(got, np.tile([0.5, 0.0, 0.0, 0.0], (10, 1)), atol=1e-6)
 
 
