@@ -39,8 +39,9 @@ def main() -> None:
     """Send some noise and one message through every stage that is compiled."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal(2 * 65_536, dtype=np.float32).view(np.complex64) * np.float32(0.1)
-    # The last one is a rate that needs the interpolating resampler; few channels are unfolded, many are not.
-    for rate_hz, n_kinds in ((250_000.0, 6), (2_400_000.0, 8), (2_400_000.0, 1), (1_000_001.0, 2)):
+    # The last one is a rate that needs the interpolating resampler. Many channels are picked from all bins, few are
+    # unfolded, and one of a wide capture is zoomed into.
+    for rate_hz, n_kinds in ((250_000.0, 6), (2_400_000.0, 8), (1_024_000.0, 1), (2_400_000.0, 1), (1_000_001.0, 2)):
         bank = ChannelBank(_channels(n_kinds), listen=True)
         for number in range(8):
             bank.push(IqBlock(noise, rate_hz, _CENTER_HZ, number * len(noise), time.time(), 1))

@@ -28,6 +28,7 @@ from app_core.demod.chain import (
 )
 from app_core.demod.channel_config import ChannelConfig, SquelchConfig
 from app_core.dsp._stack_kernels import copy_sane, deal_sane, turn_rows, unfold_bins
+from app_core.dsp._zoom_kernels import zoom_samples
 from app_core.dsp.capture_frame import Loops
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from app_core.dsp.frame_plan import exact_rate
@@ -201,7 +202,7 @@ class ChannelBank:
         self._channelizer = Channelizer(
             float(self._rate),
             kinds=kinds,
-            loops=Loops(_copy, turn_rows, _deal, unfold_bins),
+            loops=Loops(_copy, turn_rows, _deal, unfold_bins, _zoom),
             expected=[spec_of(config, block.center_frequency_hz) for config in fitting],
         )
         self._chains = []
@@ -299,6 +300,12 @@ def _copy(target: NDArray[np.complex64], source: NDArray[np.complex64]) -> None:
 
 def _deal(rows: NDArray[np.complex64], place: int, source: NDArray[np.complex64]) -> None:
     deal_sane(rows, place, source, _BROKEN)
+
+
+def _zoom(
+    parts: NDArray[np.float32], taps: NDArray[np.float32], decimation: int, zoomed: NDArray[np.complex64]
+) -> bool:
+    return bool(zoom_samples(parts, taps, decimation, _BROKEN, zoomed))
 
 
 def _check(configs: Sequence[ChannelConfig]) -> None:

@@ -95,19 +95,47 @@ class TurnRows(Protocol):
         """
 
 
+class ZoomSamples(Protocol):
+    """Filters with complex taps and decimates."""
+
+    def __call__(
+        self, parts: NDArray[np.float32], taps: NDArray[np.float32], decimation: int, zoomed: NDArray[np.complex64], /
+    ) -> bool:
+        """Write zoomed samples.
+
+        Parameters
+        ----------
+        parts
+            Shape (2 n,): real and imaginary parts of the samples in turn.
+        taps
+            Shape (2, 2 n_taps): ``re, -im, …`` and ``im, re, …`` of the taps.
+        decimation
+            Samples for each output.
+        zoomed
+            Shape (n_out,), a multiple of 4; written: ``sum(tap[i] * sample[k * decimation + i])``.
+
+        Returns
+        -------
+        is_sane
+            False if a sample has to be mended first; then nothing in `zoomed` counts.
+        """
+
+
 class Loops(NamedTuple):
     """What is done to every sample, and may be compiled.
 
     Attributes
     ----------
-    copy, turn, deal, unfold
-        As their protocols say. Without the last two, frames are always whole.
+    copy, turn, deal, unfold, zoom
+        As their protocols say. Without `deal` and `unfold` frames are always whole; without `zoom` the whole capture
+        is transformed, however few its channels.
     """
 
     copy: CopySamples
     turn: TurnRows
     deal: DealSamples | None = None
     unfold: UnfoldBins | None = None
+    zoom: ZoomSamples | None = None
 
 
 class Bins(Protocol):

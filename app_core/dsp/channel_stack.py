@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ _BATCH_SAMPLES = 16_384
 """Samples of rows that wait for the inverse transform: few enough to stay in the inner caches."""
 
 _SIZES_TRIED = 64
+
+Correction = Callable[[NDArray[np.float64]], NDArray[np.complex128]]
+"""Factors of a response at distances from a channel's centre. [of cycles per input sample]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Stack:
         Centres of the channels. [cycles per input sample]
     turn
         Its last loop.
+    correction
+        What takes back the droop of a filter in front; None where there is none.
 
     Attributes
     ----------
@@ -122,6 +128,7 @@ class Stack:
         keys: list[int],
         offsets: list[Fraction],
         turn: TurnRows,
+        correction: Correction | None = None,
     ) -> None:
         self.keys = keys
         self._turn = turn
@@ -141,6 +148,8 @@ class Stack:
         distance = bins / plan.size - np.array([float(offset) for offset in offsets])[:, None]
         response = np.ones(bins.shape) if inner_filter is None else inner_filter.response(distance)
         onto = np.exp(2j * np.pi * shifts * float(place - self._first_good) / size)
+        if correction is not None:
+            onto = onto * correction(distance)
         self._bins = frame.bins(bins % plan.size, (response * onto / plan.size).astype(np.complex64))
         # What is left is the shift by less than a bin, and that of the bins, which come lowest first.
         good = np.arange(self._n_good)

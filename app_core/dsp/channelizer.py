@@ -2,7 +2,8 @@
 
 Each channel takes the bins around it, multiplies them by its filter's response, and transforms them back with a
 smaller inverse FFT, which decimates at the same time. The filter is centred on the channel's exact frequency, between
-bins where need be; the rotation that is left after the shift by whole bins is taken out behind the inverse FFT.
+bins where need be; the rotation that is left after the shift by whole bins is taken out behind the inverse FFT. Where
+few channels are expected, each narrow against the capture, each is zoomed into instead (`ZoomBank`).
 
 Convention: output ``j`` of a channel stands at the time of input ``j * sample_rate / output_rate``, exactly and for
 ever: the filter is symmetric about its centre tap, so the group delay is zero, as if zeros had come before the first
@@ -17,16 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp.capture_frame import Loops, make_frame
-from app_core.dsp.channel_stack import PLAIN_LOOPS, Shape, Stack
+from app_core.dsp.capture_frame import Loops
+from app_core.dsp.channel_stack import PLAIN_LOOPS, Shape
+from app_core.dsp.frame_bank import FrameBank
 from app_core.dsp.frame_plan import FramePlan, exact_rate
+from app_core.dsp.zoom_bank import ZoomBank, plan_zoom
 
 MAX_BANDWIDTH_SHARE = 0.8
 """Most of the output rate that a channel's bandwidth may fill: the filter needs the rest to fall."""
+
+_MOST_ZOOMED = 8
+"""Channels up to which zooming into each of them is worth a thought."""
+
+_SPARE_PAST = 2048
+"""Samples by which a channel that is zoomed into looks further back than its filter reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +93,20 @@ class Channelizer:
     ) -> None:
         self._rate_hz = sample_rate_hz
         self._rate = exact_rate(sample_rate_hz)
-        self._loops = loops
         shapes = {self._shape(spec) for spec in (specs if kinds is None else kinds)}
-        reach = max((shape.reach for shape in shapes), default=0)
-        load = None
-        if loops.unfold is not None:
-            load = sum(spec.output_rate_hz for spec in (specs if expected is None else expected)) / sample_rate_hz
-        self._plan = FramePlan.find(sample_rate_hz, [shape.ratio for shape in shapes], reach, load)
-        self._frame = make_frame(self._plan.size, self._plan.n_rows, loops)
-        self._stacks: list[Stack] = []
+        expected = specs if expected is None else expected
+        self._bank = _make_bank(self._rate, shapes, [self._shape(spec) for spec in expected], loops)
         self._n_keys = 0
-        self.reset()
         self.add(specs)
 
     @property
     def latency(self) -> int:
         """Input samples that must follow a sample, at the most, before the outputs at its time come out."""
-        return self._plan.size - self._plan.guard + max((stack.latency for stack in self._stacks), default=0)
+        return self._bank.latency
 
     def reset(self) -> None:
         """Forget all input, for a gap in the stream: the next sample is input 0."""
-        self._frame.samples[:] = 0
-        self._filled = self._plan.guard
-        self._n_frames = 0
-        self._n_in = 0
-        for stack in self._stacks:
-            stack.begin(0, 0)
+        self._bank.reset()
 
     def add(self, specs: Sequence[ChannelSpec]) -> list[int]:
         """Add channels; their first output is the first that does not stand before the next input.
@@ -133,9 +131,7 @@ class Channelizer:
         for shape in dict.fromkeys(shapes):
             members = [(key, spec) for key, spec, its in zip(keys, specs, shapes, strict=True) if its == shape]
             offsets = [exact_rate(spec.offset_hz) / self._rate for _, spec in members]
-            stack = Stack(self._plan, self._frame, shape, [key for key, _ in members], offsets, self._loops.turn)
-            stack.begin(self._n_frames, self._n_in)
-            self._stacks.append(stack)
+            self._bank.add(shape, [key for key, _ in members], offsets)
         self._n_keys += len(specs)
         return keys
 
@@ -152,19 +148,7 @@ class Channelizer:
         KeyError
             If there is no such channel.
         """
-        stack = next((stack for stack in self._stacks if key in stack.keys), None)
-        if stack is None:
-            raise KeyError(key)
-        alone = stack.take([key])
-        if len(stack.keys) == 1:
-            self._stacks.remove(stack)
-        else:
-            self._stacks[self._stacks.index(stack)] = stack.take([other for other in stack.keys if other != key])
-        frame, counts = self._frame.samples.copy(), (self._filled, self._n_frames, self._n_in)
-        samples: NDArray[np.complex64] = self._end([alone])[0][0]
-        self._frame.samples[:] = frame
-        self._filled, self._n_frames, self._n_in = counts
-        return samples
+        return self._bank.remove(key)
 
     def push(self, iq: NDArray[np.complex64]) -> list[NDArray[np.complex64]]:
         """Filter the next part of the capture.
@@ -201,43 +185,11 @@ class Channelizer:
         stacks
             The keys of the channels, and their outputs, shape (n_channels, n_out); in the order of addition.
         """
-        return list(zip([stack.keys for stack in self._stacks], self._run(self._stacks, iq), strict=True))
+        return self._bank.push(iq)
 
     def flush_stacks(self) -> list[tuple[list[int], NDArray[np.complex64]]]:
         """As `flush`, in the form of `push_stacks`."""
-        last = self._end(self._stacks)
-        self.reset()
-        return list(zip([stack.keys for stack in self._stacks], last, strict=True))
-
-    def _run(self, stacks: list[Stack], iq: NDArray[np.complex64]) -> list[NDArray[np.complex64]]:
-        """Fill frames, and have each that is full filtered by `stacks`."""
-        size, hop = self._plan.size, self._plan.hop
-        n, taken = iq.shape[0], 0
-        self._n_in += n
-        for stack in stacks:
-            stack.expect(max((self._filled + n - size) // hop + 1, 0))
-        while True:
-            part = min(size - self._filled, n - taken)
-            self._frame.put(self._filled, iq[taken : taken + part])
-            self._filled += part
-            taken += part
-            if self._filled < size:
-                return [stack.collect() for stack in stacks]
-            if stacks:
-                self._frame.transform()
-                for stack in stacks:
-                    stack.add_frame()
-            self._frame.move(hop)
-            self._filled = size - hop
-            self._n_frames += 1
-
-    def _end(self, stacks: list[Stack]) -> list[NDArray[np.complex64]]:
-        """Outputs of `stacks` up to the end of the input, with zeros behind it."""
-        due = [stack.n_due(self._n_in) for stack in stacks]
-        zeros = np.zeros(self.latency + self._plan.size, dtype=np.complex64)
-        # As samples from a message are: a kernel is compiled for the one kind or for the other.
-        zeros.flags.writeable = False
-        return [samples[:, :n] for samples, n in zip(self._run(stacks, zeros), due, strict=True)]
+        return self._bank.flush()
 
     def _unstack(self, stacks: list[tuple[list[int], NDArray[np.complex64]]]) -> list[NDArray[np.complex64]]:
         rows = [(key, row) for keys, samples in stacks for key, row in zip(keys, samples, strict=True)]
@@ -254,3 +206,16 @@ class Channelizer:
         if abs(spec.offset_hz) + spec.bandwidth_hz / 2.0 > self._rate_hz / 2.0:
             raise ValueError(f"a channel at {spec.offset_hz} Hz reaches beyond a capture of {self._rate_hz} Hz")
         return Shape(exact_rate(spec.output_rate_hz) / self._rate, spec.bandwidth_hz / 2.0 / self._rate_hz)
+
+
+def _make_bank(rate_hz: Fraction, shapes: set[Shape], expected: Sequence[Shape], loops: Loops) -> FrameBank | ZoomBank:
+    """Make the bank that is cheapest for channels as `expected`, with frames for `shapes`."""
+    reach = max((shape.reach for shape in shapes), default=0)
+    load = None if loops.unfold is None else float(sum(shape.ratio for shape in expected))
+    plan = FramePlan.find(float(rate_hz), [shape.ratio for shape in shapes], reach, load)
+    if loops.zoom is not None and 0 < len(expected) <= _MOST_ZOOMED:
+        zooms = [plan_zoom(rate_hz, shape) for shape in expected]
+        is_narrow = all(zoom.zoom_filter is not None for zoom in zooms)
+        if is_narrow and sum(zoom.cost_ns for zoom in zooms) < plan.cost_ns((), load or 0.0):
+            return ZoomBank(rate_hz, loops, reach + _SPARE_PAST)
+    return FrameBank(plan, loops)

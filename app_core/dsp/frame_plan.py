@@ -19,7 +19,7 @@ MAX_FRAME_S = 0.02
 LONGEST_FRAME_S = 0.1
 """Longest frame for rates that fit no shorter one."""
 
-_SMALL_FRAME = 4096
+SMALL_FRAME = 4096
 """Frames up to this size are allowed however long they last: slow captures."""
 
 _LARGEST_PRIME = 31
@@ -90,7 +90,12 @@ class FramePlan:
 
     @classmethod
     def find(
-        cls, sample_rate_hz: float, ratios: Sequence[Fraction], reach: int, load: float | None = None
+        cls,
+        sample_rate_hz: float,
+        ratios: Sequence[Fraction],
+        reach: int,
+        load: float | None = None,
+        small_frame: int = SMALL_FRAME,
     ) -> FramePlan:
         """Find the cheapest frames.
 
@@ -106,12 +111,14 @@ class FramePlan:
         load
             Sum of the output rates of the channels that there will be, over the sample rate, for the choice between
             whole frames and folded ones; None for whole ones.
+        small_frame
+            Size up to which a frame may last longer.
         """
         overlap = max(2 * reach, 2)
         unit = math.lcm(*(ratio.denominator for ratio in ratios))
         plans: list[FramePlan] = []
         for frame_s in (MAX_FRAME_S, LONGEST_FRAME_S):
-            limit = max(int(frame_s * sample_rate_hz), _SMALL_FRAME, _LEAST_OVERLAPS * overlap)
+            limit = max(int(frame_s * sample_rate_hz), small_frame, _LEAST_OVERLAPS * overlap)
             sizes = range(unit, limit + 1, unit) if largest_prime_factor(unit) <= _LARGEST_PRIME else range(0)
             plans = [
                 cls(size, (size - overlap) // unit * unit)
@@ -120,7 +127,7 @@ class FramePlan:
             ]
             if plans:
                 return cls._cheapest(plans, ratios, load)
-        limit = max(int(MAX_FRAME_S * sample_rate_hz), _SMALL_FRAME, 2 * _LEAST_OVERLAPS * overlap)
+        limit = max(int(MAX_FRAME_S * sample_rate_hz), small_frame, 2 * _LEAST_OVERLAPS * overlap)
         for size in range(_HOP_STEPS, limit + 1, _HOP_STEPS):
             step = size // _HOP_STEPS
             hop = (size - overlap) // step * step
@@ -139,10 +146,10 @@ class FramePlan:
                 and plan.size // n_rows >= _FEWEST_COLUMNS
                 and is_fast_row(plan.size // n_rows)
             ]
-        return min(plans, key=lambda plan: plan._cost_ns(ratios, load or 0.0))
+        return min(plans, key=lambda plan: plan.cost_ns(ratios, load or 0.0))
 
-    def _cost_ns(self, ratios: Sequence[Fraction], load: float) -> float:
-        """Estimated time for each input sample."""
+    def cost_ns(self, ratios: Sequence[Fraction], load: float) -> float:
+        """Estimated time for each input sample, to compare ways by; parameters as of `find`."""
         if self.n_rows == 1:
             sample_ns = _COPY_NS + frame_cost_ns(self.size) + load * _PICK_NS
         else:

@@ -518,9 +518,16 @@ def _form(argument: Any) -> str:
     return str(typeof(argument))  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize(("rate_hz", "frame_loops"), [(250e3, ("copy_sane",)), (1.024e6, ("deal_sane", "unfold_bins"))])
+@pytest.mark.parametrize(
+    ("rate_hz", "n_channels", "frame_loops"),
+    [
+        (250e3, 3, ("copy_sane",)),
+        (1.024e6, 3, ("deal_sane", "unfold_bins")),
+        (2.4e6, 1, ("zoom_samples", "copy_sane")),
+    ],
+)
 def test_a_kernel_is_compiled_for_one_form_of_its_arrays(
-    rate_hz: float, frame_loops: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    rate_hz: float, n_channels: int, frame_loops: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Another form would be compiled in the middle of the stream, and the stream would wait for it.
     forms: dict[str, set[tuple[str, ...]]] = {}
@@ -543,7 +550,7 @@ def test_a_kernel_is_compiled_for_one_form_of_its_arrays(
     for module, names in kernels.items():
         for name in names:
             note(module, name)
-    configs = [channel(25_000.0 * number, 48_000, str(number)) for number in range(3)]
+    configs = [channel(25_000.0 * number, 48_000, str(number)) for number in range(n_channels)]
     bank = ChannelBank(configs)
     iq = complex_noise(120_000, 0.1, seed=9)
     bank.push(block(iq[:25_000], 0, rate_hz))

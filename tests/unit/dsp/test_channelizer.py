@@ -11,6 +11,7 @@ from app_core.dsp._stack_kernels import deal_sane, turn_rows, unfold_bins
 from app_core.dsp.capture_frame import Loops
 from app_core.dsp.channel_stack import PLAIN_LOOPS
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
+from app_core.dsp.frame_bank import FrameBank
 from tests.support.signals import complex_noise, complex_tone, tone_amplitude
 
 # The last one fits no FFT pair, so a resampler follows.
@@ -200,7 +201,8 @@ def test_compiled_loops_and_folded_frames_give_the_same_channels(rate_hz: float,
     specs = [nfm(25_000.0), nfm(-31_234.5), nfm(rate_hz / 2.0 - 8_000.0), ChannelSpec(0.0, 30_000.0, 48_000.0)]
     iq = complex_noise(100_000, 0.1, seed=4)
     compiled = Channelizer(rate_hz, specs, KINDS, COMPILED)
-    assert (compiled._plan.n_rows > 1) == is_folded
+    assert isinstance(compiled._bank, FrameBank)
+    assert (compiled._bank.plan.n_rows > 1) == is_folded
     for a, b in zip(run(compiled, iq), run(Channelizer(rate_hz, specs, KINDS), iq), strict=True):
         # The frames are others, and so is what little is left of the stop band.
         np.testing.assert_allclose(a[30:-30], b[30:-30], atol=1e-5)
@@ -232,12 +234,12 @@ def test_channels_of_different_rates_come_out_at_their_rates() -> None:
 def test_phase_is_exact_after_a_year() -> None:
     rate_hz, offset_hz = 250e3, 12_345.678
     channelizer = Channelizer(rate_hz, [nfm(offset_hz)])
-    hop = channelizer._plan.hop
+    bank = channelizer._bank
+    assert isinstance(bank, FrameBank)
+    hop = bank.plan.hop
     frames = int(365.25 * 86_400 * rate_hz) // hop
     start = frames * hop
-    channelizer._n_frames = frames
-    for stack in channelizer._stacks:
-        stack.begin(frames, start)
+    bank.reset(start)
     cycles = (start * 12_345_678 % 250_000_000) / 250_000_000
     iq = complex_tone(offset_hz, rate_hz, 20_000) * np.exp(2j * np.pi * cycles)
     (got,) = channelizer.push(iq.astype(np.complex64))
