@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._demod_kernels import GainControl, control_gain
+from app_core.dsp._audio_kernels import GainControl, control_gain
 
 TARGET = 0.5
 """Amplitude of the peaks of the output. [full scale = ±1]"""

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._demod_kernels import CarrierLevel, CarrierLoop, normalize_carrier, track_carrier
+from app_core.dsp._am_kernels import CarrierLevel, CarrierLoop, normalize_carrier, track_carrier
 
 MIN_RATE_HZ = 4000.0
 

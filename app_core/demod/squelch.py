@@ -21,7 +21,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._kernels import discriminate, polyphase
+from app_core.dsp._kernels import discriminate
+from app_core.dsp._polyphase_kernels import polyphase
 from app_core.dsp.fir import LowPass
 from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
 

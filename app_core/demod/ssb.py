@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.agc import Agc
-from app_core.dsp._demod_kernels import ABSURD
-from app_core.dsp._kernels import polyphase
+from app_core.dsp._audio_kernels import ABSURD
+from app_core.dsp._polyphase_kernels import polyphase
 from app_core.dsp.fir import LowPass
 
 LOW_EDGE_HZ = 300.0

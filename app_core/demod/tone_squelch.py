@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.squelch import RAMP_S, GainRamp
-from app_core.dsp._demod_kernels import filter_sections
+from app_core.dsp._audio_kernels import filter_sections
 from app_core.dsp.resampler import Resampler
 
 # fmt: off

@@ -20,8 +20,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._demod_kernels import PilotLoop, track_pilot
-from app_core.dsp._kernels import discriminate, level_and_deemphasize, polyphase
+from app_core.dsp._kernels import discriminate, level_and_deemphasize
+from app_core.dsp._polyphase_kernels import polyphase
+from app_core.dsp._wfm_kernels import PilotLoop, track_pilot
 from app_core.dsp.fir import kaiser_beta
 
 PILOT_HZ = 19_000.0

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app_core.dsp._kernels import polyphase_interpolated_stack, polyphase_stack
+from app_core.dsp._polyphase_kernels import polyphase_interpolated_stack, polyphase_stack
 from app_core.dsp._stack_kernels import FIR_STEP, HALF_BAND_TAPS, fir, interpolate_half_band
 from app_core.dsp.fir import LowPass, equiripple_taps
 

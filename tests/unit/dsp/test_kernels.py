@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app_core.dsp import _kernels
 
@@ -18,34 +17,6 @@ def samples_of(dtype: type, n: int) -> np.ndarray:
     if dtype is np.complex64:
         values = values + 1j * rng.standard_normal(n)
     return values.astype(dtype)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-@pytest.mark.parametrize(("up", "down", "phase"), [(1, 1, 0), (2, 1, 1), (1, 3, 0), (147, 160, 100), (5, 7, 4)])
-def test_polyphase_agrees_with_its_model(dtype: type, up: int, down: int, phase: int) -> None:
-    samples = samples_of(dtype, 400)
-    table = np.random.default_rng(1).standard_normal((up, 17)).astype(np.float32)
-    n_out = 100
-    got: NDArray[Any] = np.zeros(n_out, dtype)
-    wanted = np.zeros_like(got)
-    _kernels.polyphase(samples, table, up, down, phase, got)
-    _kernels.polyphase_model(samples, table, up, down, phase, wanted)
-    np.testing.assert_allclose(got, wanted, atol=2e-5)
-    assert np.abs(wanted).max() > 1.0
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.complex64])
-@pytest.mark.parametrize(("up", "down", "phase"), [(1001, 1000, 1000), (10007, 20011, 5), (12000, 1041, 11999)])
-def test_interpolated_polyphase_agrees_with_its_model(dtype: type, up: int, down: int, phase: int) -> None:
-    samples = samples_of(dtype, 400)
-    table = np.random.default_rng(1).standard_normal((9, 16)).astype(np.float32)
-    n_out = 150
-    got: NDArray[Any] = np.zeros(n_out, dtype)
-    wanted = np.zeros_like(got)
-    _kernels.polyphase_interpolated(samples, table, up, down, phase, got)
-    _kernels.polyphase_interpolated_model(samples, table, up, down, phase, wanted)
-    np.testing.assert_allclose(got, wanted, atol=5e-5)
-    assert np.abs(wanted).max() > 1.0
 
 
 @pytest.mark.parametrize("previous", [0j, 0.3 - 0.4j])
@@ -137,17 +108,3 @@ def test_deemphasis_of_a_stack_agrees_with_its_model_and_with_a_row_alone(n_rows
         state, alone = start[row : row + 1].copy(), np.zeros((1, 250), np.float32)
         _kernels.level_and_deemphasize_stack(audio[row : row + 1], state, 0.01, 0.92, 0.8, alone)
         np.testing.assert_array_equal(results[0][row], alone[0])
-
-
-@pytest.mark.parametrize("name", ["polyphase", "polyphase_interpolated"])
-def test_a_row_of_a_stack_is_resampled_as_if_alone(name: str) -> None:
-    samples = samples_of(np.float32, 1200).reshape(3, 400)
-    table = np.random.default_rng(1).standard_normal((6, 16)).astype(np.float32)
-    up, down = (6, 5) if name == "polyphase" else (1001, 1000)
-    got, wanted = np.zeros((3, 100), np.float32), np.zeros((3, 100), np.float32)
-    getattr(_kernels, f"{name}_stack")(samples, table, up, down, 2, got)
-    getattr(_kernels, f"{name}_stack_model")(samples, table, up, down, 2, wanted)
-    np.testing.assert_allclose(got, wanted, atol=5e-5)
-    alone = np.zeros(100, np.float32)
-    getattr(_kernels, name)(samples[1], table, up, down, 2, alone)
-    np.testing.assert_array_equal(got[1], alone)
