@@ -16,6 +16,7 @@ from typing import Any
 
 from app_core.audio.alert_monitor import AlertMonitor, Keeper
 from app_core.audio.capture_requests import CaptureRequests
+from app_core.audio.carrier_watch import CarrierWatch
 from app_core.audio.loudness import LoudnessLeveler
 from app_core.audio.redis_sdr_adapter import RedisSDRSourceAdapter
 from app_core.base.blocks import PcmBlock
@@ -84,6 +85,7 @@ class ReceiverDecoder(Worker):
         self._channels = tuple(channels)
         self._levelers: dict[str, LoudnessLeveler] = {}
         self.monitors = {channel.id: self._monitor_of(channel) for channel in channels}
+        self._carriers = {channel.id: CarrierWatch(channel.mode) for channel in channels}
         self._publish_pcm = publish_pcm
         self._keeper_backlog_s = keeper_backlog_s
         self._lock = threading.Lock()
@@ -147,8 +149,10 @@ class ReceiverDecoder(Worker):
             (channel_id, block.config_epoch, block.first_sample): block
             for channel_id, block in self.adapter.bank.take_listening()
         }
+        levels = self.adapter.bank.levels() if blocks else {}
         for channel_id, block in blocks:
-            self.monitors[channel_id].push(block)
+            carrier = self._carriers[channel_id].look(levels.get(channel_id))
+            self.monitors[channel_id].push(block, carrier=carrier)
             if is_news:
                 heard = listening.get((channel_id, block.config_epoch, block.first_sample), block)
                 for leveled in self._leveled(channel_id, heard):
@@ -197,6 +201,10 @@ class ReceiverDecoder(Worker):
                 monitor.end()
         self.monitors = {
             channel.id: self.monitors[channel.id] if channel.id in kept else self._monitor_of(channel)
+            for channel in channels
+        }
+        self._carriers = {
+            channel.id: self._carriers[channel.id] if channel.id in kept else CarrierWatch(channel.mode)
             for channel in channels
         }
         self._channels = channels

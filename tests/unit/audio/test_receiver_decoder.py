@@ -19,8 +19,9 @@ from app_core.bridge import keys
 from app_core.bridge.pcm_frame import decode_pcm, encode_pcm
 from app_core.demod.channel import ChannelBank
 from app_core.demod.channel_config import ChannelConfig
-from app_core.eas.events import HeaderDecoded, SameEvent
+from app_core.eas.events import CarrierLost, HeaderDecoded, SameEvent
 from tests.support.programs import eventually
+from tests.support.signals import complex_noise, fm_modulate
 from tests.unit.audio.recordings import IQ_CENTER_HZ, IQ_RATE_HZ, TEST, TORNADO, broadcast
 
 BLOCK = 5_000
@@ -74,6 +75,7 @@ class _Keeper:
     def __init__(self) -> None:
         self.headers: list[tuple[str, str]] = []
         self.ended: list[str] = []
+        self.lost_carriers: list[str] = []
 
     def end_channel(self, channel_id: str) -> None:
         self.ended.append(channel_id)
@@ -85,6 +87,7 @@ class _Keeper:
         self, channel_id: str, receiver_id: str, events: list[SameEvent], to_utc: Callable[[int], float]
     ) -> None:
         self.headers += [(channel_id, event.header.text) for event in events if isinstance(event, HeaderDecoded)]
+        self.lost_carriers += [channel_id for event in events if isinstance(event, CarrierLost)]
 
 
 class _Station:
@@ -190,6 +193,22 @@ def test_loudness_is_leveled_for_people_and_not_for_the_decoder() -> None:
     end = slice(-24_000, None)
     ratio = np.abs(leveled.audio("first")[end]).max() / np.abs(plain.audio("first")[end]).max()
     assert ratio < 0.5, "what is too loud is lowered"
+
+
+def test_a_carrier_that_goes_within_a_message_is_lost_and_one_that_stays_or_was_never_there_is_not() -> None:
+    # Both messages break off behind their headers; the first one's carrier goes with it, the second one's stays.
+    headers_s = 0.5 + 3 * ((len(TORNADO) + 16) * 8 / 520.83 + 1.0)
+    n_headers, n_after = (round(length_s * IQ_RATE_HZ) // BLOCK * BLOCK for length_s in (headers_s, 6.0))
+    quiet_hz = 162_450_000.0
+    iq = broadcast((TORNADO, FIRST_HZ), (TEST, SECOND_HZ))[:n_headers]
+    silent = fm_modulate(np.zeros(n_after, np.float32), IQ_RATE_HZ, 5_000.0, SECOND_HZ - IQ_CENTER_HZ, 0.3)
+    station = _Station(FIRST, SECOND, _channel("empty", quiet_hz))
+    with station.decoder:
+        station.play(iq)
+        assert station.keeper.lost_carriers == []
+        station.play(silent + complex_noise(n_after, 1e-4, seed=2))
+    assert {name for name, _ in station.keeper.headers} == {"first", "second"}
+    assert station.keeper.lost_carriers == ["first"]
 
 
 def test_a_change_that_the_bank_refuses_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
