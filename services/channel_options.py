@@ -9,7 +9,7 @@ import argparse
 import tomllib
 from typing import Any
 
-from services.decode_command import channel_hertz, hertz
+from services.command_line import channel_hertz, hertz
 
 MODES = ("nfm", "wfm", "am", "sam", "usb", "lsb")
 AUDIO_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

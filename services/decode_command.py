@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.command_line import (
+    STANDARD_INPUT,
+    channel_hertz,
+    drop_output,
+    exit_code,
+    hertz,
+    piped_input,
+    tell_unreadable,
+)
 from services.runner import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -21,9 +27,6 @@ if TYPE_CHECKING:
 
 EXIT_UNREADABLE = EXIT_USAGE
 """Something could not be read; the reason is on standard error."""
-
-STANDARD_INPUT = "-"
-_MULTIPLIERS = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 DESCRIPTION = """\
 Print the SAME headers of recordings. Audio may be of any format; every channel of a file is decoded on its own.
@@ -38,23 +41,6 @@ examples:
   rtl_sdr -f 162475000 -s 250000 - | herald decode - --iq-format cu8 --sample-rate 250k --center-frequency 162.475M
 
 exit code: 0 when everything was read, 2 when something could not be read. Names that begin with a dash: ./-name"""
-
-
-def hertz(text: str) -> float:
-    """Read a positive frequency or rate: ``162550000``, ``162.55M``, ``250k``."""
-    multiplier = _MULTIPLIERS.get(text[-1:], 1.0)
-    number = float(text[:-1] if text[-1:] in _MULTIPLIERS else text) * multiplier
-    if not 0.0 < number <= 1e12 or not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def channel_hertz(text: str) -> float:
-    """Read a channel's frequency, and say so when it was written in megahertz."""
-    number = hertz(text)
-    if number < 10_000.0:
-        raise argparse.ArgumentTypeError(f"{text} Hz is no radio channel; is {text}M meant?")
-    return number
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -135,13 +121,11 @@ def open_recording(name: str, arguments: argparse.Namespace) -> Recording:
         "channels_hz": arguments.channel,
     }
     if name == STANDARD_INPUT:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise ConfigError("is a terminal: pipe samples into it")
         if arguments.iq_format is None:
-            return open_raw_pcm(sys.stdin.fileno(), arguments.rate)
+            return open_raw_pcm(piped_input(), arguments.rate)
         from app_core.audio.decode_iq import open_raw_iq
 
-        return open_raw_iq(sys.stdin.fileno(), iq_format=arguments.iq_format, **iq_options)
+        return open_raw_iq(piped_input(), iq_format=arguments.iq_format, **iq_options)
     path = Path(name)
     if arguments.iq_format is not None or is_sigmf(path):
         from app_core.audio.decode_iq import open_iq_recording
@@ -213,7 +197,7 @@ def decode_and_draw(name: str, arguments: argparse.Namespace, output: Output) ->
 def run(arguments: argparse.Namespace) -> int:
     """Decode everything that was named; what cannot be read is told, and the next one begun."""
     from app_core.base.errors import HeraldError
-    from services.decode_output import JsonOutput, PlainOutput, RawOutput, printable
+    from services.decode_output import JsonOutput, PlainOutput, RawOutput
 
     # A terminal that cannot show a place's name shall still show the rest.
     if hasattr(sys.stdout, "reconfigure"):
@@ -235,29 +219,18 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         except OutputError as error:
             print(f"herald decode: standard output: {error}", file=sys.stderr)
-            # What is still in its buffer would fail once more at the interpreter's end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             return EXIT_FAILED
         except (HeraldError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            shown = "standard input" if name == STANDARD_INPUT else printable(name)
-            # Errors of IQ files begin with the file's name themselves.
-            print(f"herald decode: {shown}: {printable(reason.removeprefix(f'{name}: '))}", file=sys.stderr)
+            tell_unreadable("herald decode", name, error)
             code = EXIT_UNREADABLE
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. A reader that goes away and Ctrl-C end it without a word, with a shell's exit codes for them."""
+    """Entry point."""
     arguments = parse_arguments(argv)
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return exit_code(lambda: run(arguments))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from services.channel_options import add_channel_options, channel_table, merged, setting
-from services.decode_command import STANDARD_INPUT, hertz, is_sigmf
+from services.command_line import (
+    STANDARD_INPUT,
+    exit_code,
+    hertz,
+    offset_hertz,
+    piped_input,
+    tell_unreadable,
+    with_negative_values,
+)
+from services.decode_command import is_sigmf
 from services.runner import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -59,9 +66,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     iq.add_argument("--center", type=hertz, metavar="HZ", help="its centre frequency; wins over what SigMF says")
     channel = parser.add_argument_group("the channel")
     where = channel.add_mutually_exclusive_group()
-    where.add_argument(
-        "--offset", type=_offset, metavar="HZ", help="its distance from the centre instead: --offset=-25k"
-    )
+    where.add_argument("--offset", type=offset_hertz, metavar="HZ", help="its distance from the centre instead: -25k")
     add_channel_options(channel, where)
     channel.add_argument("--preset", metavar="NAME", help="nwr, fm_broadcast, airband or am_broadcast")
     channel.add_argument(
@@ -72,7 +77,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="any other setting of [[channels]], for example squelch.open_db=10",
     )
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(with_negative_values(argv, "--offset"))
     if arguments.file == STANDARD_INPUT and (arguments.format is None or arguments.rate is None):
         parser.error("- needs --format cf32, cs16 or cu8 and --rate HZ")
     if arguments.output != STANDARD_OUTPUT and Path(arguments.output).suffix.lower() not in SOUND_SUFFIXES:
@@ -166,9 +171,7 @@ def open_source(arguments: argparse.Namespace) -> IqSource:
         # Only the distance from it was asked for.
         center_hz = 0.0
     if arguments.file == STANDARD_INPUT:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise ConfigError("is a terminal: pipe samples into it")
-        return RawIqReader(sys.stdin.fileno(), arguments.format, arguments.rate, center_hz)
+        return RawIqReader(piped_input(), arguments.format, arguments.rate, center_hz)
     path = Path(arguments.file)
     if arguments.format is None and not is_sigmf(path):
         path.stat()
@@ -307,31 +310,15 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"herald demod: {shown}: {printable(str(error))}\n")
         return EXIT_FAILED
     except (HeraldError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        shown = "standard input" if arguments.file == STANDARD_INPUT else printable(arguments.file)
-        reason = printable(reason.removeprefix(f"{arguments.file}: "))
-        sys.stderr.write(f"herald demod: {shown}: {reason}\n")
+        tell_unreadable("herald demod", arguments.file, error)
         return EXIT_UNREADABLE
     return EXIT_OK
 
 
-def _offset(text: str) -> float:
-    sign = -1.0 if text.startswith("-") else 1.0
-    number = text.lstrip("+-").removesuffix("Hz").replace(" ", "")
-    return 0.0 if number == "0" else sign * hertz(number)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. A reader that goes away and Ctrl-C end it without a word, with a shell's exit codes for them."""
+    """Entry point."""
     arguments = parse_arguments(argv)
-    try:
-        return run(arguments)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return exit_code(lambda: run(arguments))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from app_core.demod.chain import ChannelLevels
 from app_core.demod.channel_config import Mode
 
 PRESENT_DB, ABSENT_DB = 5.0, 2.0
-"""A carrier is there from so much above the noise of its channel on, and away below so much. An empty channel's noise alone
-reads less than -6 dB over half a second."""
+"""A carrier is there from so much above the noise of its channel on, and away below so much. The noise of an empty
+channel alone reads less than -6 dB over half a second."""
 
 _CONSTANT_ENVELOPE = (Mode.NFM, Mode.WFM)
 """The modes in which the measured ratio is that of a carrier to the noise: the others' envelopes are the programme."""

@@ -25,7 +25,7 @@ from app_core.base.lifecycle import Worker
 from app_core.bridge import keys
 from app_core.bridge.pcm_frame import encode_pcm
 from app_core.demod.channel import ChannelBank
-from app_core.demod.channel_config import ChannelConfig, Mode, SquelchConfig
+from app_core.demod.channel_config import ChannelConfig, Mode
 
 log = logging.getLogger(__name__)
 
@@ -194,8 +194,8 @@ class ReceiverDecoder(Worker):
     def _change(self, channels: tuple[ChannelConfig, ...]) -> None:
         # What still was in the filters of channels that end is theirs.
         self._hear(self.adapter.bank.configure(channels))
-        before = {_reception(channel) for channel in self._channels}
-        kept = {channel.id for channel in channels if _reception(channel) in before}
+        before = {channel.reception for channel in self._channels}
+        kept = {channel.id for channel in channels if channel.reception in before}
         for channel_id, monitor in self.monitors.items():
             if channel_id not in kept:
                 monitor.end()
@@ -237,11 +237,6 @@ def frequency_correction_ppm(channels: Sequence[dict[str, Any]]) -> float | None
         and entry["mode"] not in _SUPPRESSED_CARRIER
     ]
     return -statistics.median(errors_ppm) if errors_ppm else None
-
-
-def _reception(channel: ChannelConfig) -> ChannelConfig:
-    """Give what decides what the decoder hears of a channel, without what only listeners notice."""
-    return channel.model_copy(update={"name": "", "squelch": SquelchConfig(), "loudness_lufs": None})
 
 
 def _status_of(

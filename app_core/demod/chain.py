@@ -242,14 +242,9 @@ def kind_of(config: ChannelConfig) -> object:
     return config.bandwidth_hz, config.deviation_hz, config.deemphasis_us, config.audio_rate_hz
 
 
-def filter_width_hz(config: ChannelConfig) -> float:
-    """Width of the channel's filter: single sideband lies on one side of the frequency that is tuned in."""
-    return config.bandwidth_hz * (2.0 if config.mode in (Mode.USB, Mode.LSB) else 1.0)
-
-
 def channel_rate_hz(config: ChannelConfig) -> int:
     """Rate of the channel's IQ."""
-    width_hz = filter_width_hz(config)
+    width_hz = config.channel_bandwidth_hz
     least_hz = max(width_hz / MAX_BANDWIDTH_SHARE, width_hz + 2.0 * TRANSITION_HZ, MIN_CHANNEL_RATE_HZ)
     return math.ceil(least_hz / RATE_STEP_HZ) * RATE_STEP_HZ
 
@@ -257,4 +252,4 @@ def channel_rate_hz(config: ChannelConfig) -> int:
 def spec_of(config: ChannelConfig, center_frequency_hz: float) -> ChannelSpec:
     """What the channel takes from a capture."""
     offset_hz = config.frequency_hz - center_frequency_hz
-    return ChannelSpec(offset_hz, filter_width_hz(config), channel_rate_hz(config))
+    return ChannelSpec(offset_hz, config.channel_bandwidth_hz, channel_rate_hz(config))

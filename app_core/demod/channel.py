@@ -22,11 +22,10 @@ from app_core.demod.chain import (
     Chain,
     ChannelLevels,
     channel_rate_hz,
-    filter_width_hz,
     kind_of,
     spec_of,
 )
-from app_core.demod.channel_config import ChannelConfig, SquelchConfig
+from app_core.demod.channel_config import ChannelConfig
 from app_core.dsp._stack_kernels import copy_sane, deal_sane, turn_rows, unfold_bins
 from app_core.dsp._zoom_kernels import zoom_samples
 from app_core.dsp.capture_frame import Loops
@@ -117,15 +116,15 @@ class ChannelBank:
             As for the class; then nothing has changed.
         """
         _check(configs)
-        before = {_reception(config) for chain in self._chains for config in chain.configs}
-        wanted = {_reception(config): config for config in configs}
+        before = {config.reception for chain in self._chains for config in chain.configs}
+        wanted = {config.reception: config for config in configs}
         ended = self._end_channels(set(wanted))
         for chain in self._chains:
-            chain.rename([wanted[_reception(config)] for config in chain.configs])
+            chain.rename([wanted[config.reception] for config in chain.configs])
         self._configs = tuple(configs)
         if self._built is not None:
             fitting = self._fitting(self._built)
-            self._add_channels([config for config in fitting if _reception(config) not in before], self._built)
+            self._add_channels([config for config in fitting if config.reception not in before], self._built)
         return ended
 
     def push(self, block: IqBlock) -> list[tuple[str, PcmBlock]]:
@@ -247,7 +246,7 @@ class ChannelBank:
         """End all channels but those that are received as `kept` say; return their last audio."""
         ended, chains = [], []
         for chain in self._chains:
-            is_kept = [_reception(config) in kept for config in chain.configs]
+            is_kept = [config.reception in kept for config in chain.configs]
             for key in (key for key, stays in zip(chain.keys, is_kept, strict=True) if not stays):
                 iq = self._channelizer.remove(key)
                 if self._expected >= 0:
@@ -318,14 +317,9 @@ def _check(configs: Sequence[ChannelConfig]) -> None:
         raise ConfigError("the channels of one bank are of one receiver; make a bank for each receiver")
 
 
-def _reception(config: ChannelConfig) -> ChannelConfig:
-    """What decides how a channel is received, without what is only told or done to its streams."""
-    return config.model_copy(update={"name": "", "squelch": SquelchConfig(), "loudness_lufs": None})
-
-
 def _fits(config: ChannelConfig, block: IqBlock) -> bool:
     """Whether the capture holds the whole channel."""
-    reach_hz = abs(config.frequency_hz - block.center_frequency_hz) + filter_width_hz(config) / 2.0
+    reach_hz = abs(config.frequency_hz - block.center_frequency_hz) + config.channel_bandwidth_hz / 2.0
     return reach_hz <= block.sample_rate_hz / 2.0 and channel_rate_hz(config) <= block.sample_rate_hz
 
 

@@ -278,6 +278,11 @@ class ChannelConfig(_Table):
         return 2.0 * self.bandwidth_hz if self.mode in (Mode.USB, Mode.LSB) else self.bandwidth_hz
 
     @property
+    def reception(self) -> ChannelConfig:
+        """What decides how the channel is received, without what is only told or done to its streams."""
+        return self.model_copy(update={"name": "", "squelch": SquelchConfig(), "loudness_lufs": None})
+
+    @property
     def deemphasis_hz(self) -> float | None:
         """Corner of the de-emphasis; None where there is none."""
         return 1e6 / (2.0 * math.pi * self.deemphasis_us) if self.deemphasis_us else None

@@ -82,3 +82,17 @@ def tone_frequency_hz(samples: NDArray[np.generic], sample_rate_hz: float) -> fl
     below, top, above = (np.log(spectrum[(peak + step) % n] + 1e-300) for step in (-1, 0, 1))
     place = peak + 0.5 * (below - above) / (below - 2.0 * top + above)
     return float((place if place < n / 2 else place - n) * sample_rate_hz / n)
+
+
+def sinad_db(
+    pcm: NDArray[np.floating], frequency_hz: float, sample_rate_hz: float, highest_hz: float = np.inf
+) -> float:
+    """Power of a tone over all else from 20 Hz to `highest_hz`, shape (n,)."""
+    turns = 2.0 * np.pi * frequency_hz / sample_rate_hz * np.arange(pcm.shape[0])
+    parts = np.stack((np.sin(turns), np.cos(turns), np.ones_like(turns)), axis=1)
+    fit = parts @ np.linalg.lstsq(parts, pcm.astype(np.float64), rcond=None)[0]
+    rest = np.fft.rfft((pcm - fit) * np.hanning(pcm.shape[0]))
+    frequencies_hz = np.fft.rfftfreq(pcm.shape[0], 1.0 / sample_rate_hz)
+    rest[(frequencies_hz < 20.0) | (frequencies_hz > highest_hz)] = 0.0
+    power = 2.0 * np.square(np.abs(rest)).sum() / pcm.shape[0] ** 2 / 0.375
+    return float(10.0 * np.log10(fit.var() / power))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app_core.demod.am import DELAY_S, AmDemodulator, SynchronousAmDemodulator
-from tests.support.signals import audio_tone, complex_noise, complex_tone, tone_amplitude
+from tests.support.signals import audio_tone, complex_noise, complex_tone, sinad_db, tone_amplitude
 
 RATE_HZ = 24_000
 BOTH = pytest.mark.parametrize("demodulator_class", [AmDemodulator, SynchronousAmDemodulator])
@@ -22,14 +22,6 @@ def transmit(
     return np.asarray(envelope * complex_tone(offset_hz, RATE_HZ, n, amplitude), dtype=np.complex64)
 
 
-def sinad_db(pcm: NDArray[np.float32], tone_hz: float) -> float:
-    """Power of a tone over all that is not it, without the mean."""
-    turns = 2.0 * np.pi * tone_hz / RATE_HZ * np.arange(pcm.shape[0])
-    parts = np.stack((np.sin(turns), np.cos(turns), np.ones_like(turns)), axis=1)
-    fit = parts @ np.linalg.lstsq(parts, pcm.astype(np.float64), rcond=None)[0]
-    return float(10.0 * np.log10(fit.var() / (pcm - fit).var()))
-
-
 @BOTH
 @pytest.mark.parametrize("level_dbfs", [0.0, -30.0, -60.0])
 @pytest.mark.parametrize("offset_hz", [0.0, 700.0, -3000.0])
@@ -40,7 +32,7 @@ def test_a_tone_keeps_its_modulation_at_any_level_and_offset(
     iq = transmit(0.8, 10.0 ** (level_dbfs / 20.0), offset_hz)
     pcm = demodulator.push(iq)[RATE_HZ // 2 :]
     assert tone_amplitude(pcm, 1000.0, RATE_HZ) == pytest.approx(0.8, rel=0.002)
-    assert sinad_db(pcm, 1000.0) > 60.0
+    assert sinad_db(pcm, 1000.0, RATE_HZ) > 60.0
     assert abs(pcm.mean()) < 1e-3
     assert demodulator.frequency_error_hz == pytest.approx(offset_hz, abs=1.0)
     assert demodulator.readings()["gain_db"] == pytest.approx(-level_dbfs, abs=0.1)
@@ -52,7 +44,7 @@ def test_a_tone_keeps_its_modulation_at_any_level_and_offset(
 def test_the_response_is_flat(demodulator_class: AnyAm, tone_hz: float) -> None:
     pcm = demodulator_class(RATE_HZ).push(transmit(0.8, 0.1, tone_hz=tone_hz))[RATE_HZ // 2 :]
     assert tone_amplitude(pcm, tone_hz, RATE_HZ) == pytest.approx(0.8, rel=0.005)
-    assert sinad_db(pcm, tone_hz) > 45.0
+    assert sinad_db(pcm, tone_hz, RATE_HZ) > 45.0
 
 
 def test_the_audio_is_late_by_what_is_stated() -> None:
@@ -95,7 +87,7 @@ def test_noise_in_quadrature_is_heard_only_in_the_envelope() -> None:
     iq = (transmit(0.8) + 1j * quadrature).astype(np.complex64)
     synchronous = SynchronousAmDemodulator(RATE_HZ).push(iq)[RATE_HZ // 2 :]
     envelope = AmDemodulator(RATE_HZ).push(iq)[RATE_HZ // 2 :]
-    assert sinad_db(synchronous, 1000.0) > sinad_db(envelope, 1000.0) + 10.0
+    assert sinad_db(synchronous, 1000.0, RATE_HZ) > sinad_db(envelope, 1000.0, RATE_HZ) + 10.0
 
 
 def test_the_loop_locks_at_3_db_in_the_whole_band() -> None:
