@@ -4,10 +4,11 @@ Convention: the stream is judged in windows on a fixed grid of samples, each tim
 from the sample behind a window on, by a straight ramp of `RAMP_S`. So the gain is a function of the stream, whatever
 pieces it comes in. Ratios are of powers, in dB.
 
-- ``snr``: the larger of two estimates of signal over noise. A carrier that keeps its envelope shows in the moments of
-  the magnitude, without anything known before. Any other signal shows in its level over the noise floor, which is
-  learned from the beginning of the stream, from steady noise, and from whatever is below it, and is never more than
-  the noise that the moments of a carrier show.
+- ``snr``: the largest of three estimates of signal over noise. A carrier that keeps its envelope shows in the moments
+  of the magnitude, and one of any modulation in the spectrum, as long as that leaves half of the channel to the noise;
+  neither needs anything known before. Any other signal shows in its level over the noise floor, which is learned from
+  the beginning of the stream, from steady noise with a flat spectrum, and from whatever is below it, and is never more
+  than the noise that the moments of a carrier show.
 - ``noise``: how far the noise of an FM discriminator above the audio falls below its level without a carrier, which is
   known from the channel's width. Modulation does not change it: a weather radio's carrier keeps the squelch open for
   ever, be it silent or at full deviation. 8 dB of quieting is a carrier 6 dB above the noise, 5 dB one 3 dB above it.
@@ -15,16 +16,18 @@ pieces it comes in. Ratios are of powers, in dB.
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app_core.demod.noise_floor import LOW_DB, BandSpectrum, NoiseFloor
 from app_core.dsp._kernels import discriminate
 from app_core.dsp._polyphase_kernels import polyphase
 from app_core.dsp.fir import LowPass
-from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
+from app_core.dsp.measure import power_dbfs
+
+__all__ = ["LOW_DB", "GainRamp", "Squelch", "SquelchMode"]
 
 OPEN_DB = 8.0
 CLOSE_DB = 5.0
@@ -34,25 +37,12 @@ ATTACK_S = 0.04
 
 RAMP_S = 0.005
 
-LOW_DB = -10.0
-"""Lowest reading."""
-
 _MIN_CELLS = 400.0
 """Least product of the channel's width and the time that is judged: the moments of so many independent samples of
 noise do not reach a ratio of 5 dB once in a year."""
 
-_FLOOR_S = 0.2
-"""Time constant with which the noise floor falls."""
-
-_N_SETTLING = 4
-_N_LEARNED = 12
-"""The first windows hold the filters' beginning and are left out; those up to the second number are the first floor."""
-
-_STEADY_S = 5.0
-_STEADY_DB = 1.5
-_GAUSSIAN = 0.1
-"""A level that stays within `_STEADY_DB` for `_STEADY_S`, with a kurtosis not below noise's by `_GAUSSIAN`, is noise,
-however loud: the receiver's gain has changed. Speech is not so steady, and a carrier has a lower kurtosis."""
+_N_HELD = 2
+"""Windows that are not judged after a change: the first may hold less than itself, and the second is judged with it."""
 
 _NARROW_HZ = 50_000.0
 _VOICE_HZ = 3400.0
@@ -126,6 +116,10 @@ class Squelch:
         IQ samples for each sample of the gain, whose first is that of the first IQ sample.
     discriminator_scale
         Units of the discriminator's output per radian of advance.
+    center_hz
+        Centre of the channel's filter.
+    is_open
+        Whether it begins open, where a stream goes on that was heard so far; then the first windows only count.
 
     Attributes
     ----------
@@ -156,31 +150,65 @@ class Squelch:
         tail_s: float = TAIL_S,
         decimation: int = 1,
         discriminator_scale: float = 1.0,
+        center_hz: float = 0.0,
+        is_open: bool = False,
     ) -> None:
         if not (sample_rate_hz > 0.0 and bandwidth_hz > 0.0 and decimation > 0):
             raise ValueError(f"a squelch needs a channel, not {bandwidth_hz} Hz at {sample_rate_hz} samples a second")
-        if mode not in ("off", "snr", "noise"):
-            raise ValueError(f"a squelch is off, snr or noise, not {mode}")
-        if not (close_db <= open_db and tail_s >= 0.0):
-            raise ValueError(f"a squelch closes at {close_db} dB, not above {open_db} dB, and after {tail_s} s")
-        self._mode = mode
-        self._open_db, self._close_db = open_db, close_db
+        self._rate_hz, self._bandwidth_hz = sample_rate_hz, bandwidth_hz
         self._decimation = decimation
         self._scale = discriminator_scale
         judged_s = max(ATTACK_S, _MIN_CELLS / bandwidth_hz)
         self._stride = max(int(sample_rate_hz / _NARROW_HZ), 1)
         self._window = max(round(judged_s / 2.0 * sample_rate_hz / self._stride), 1) * self._stride
-        window_s = self._window / sample_rate_hz
-        self._n_tail = round(tail_s / window_s)
-        self._floor = _NoiseFloor(window_s)
+        self._window_s = self._window / sample_rate_hz
+        self._floor = NoiseFloor(self._window_s)
+        self._band = BandSpectrum(sample_rate_hz, bandwidth_hz, center_hz, self._window)
         self._ramp = GainRamp(round(RAMP_S * sample_rate_hz / decimation))
         self._high_pass = np.zeros((1, 1), dtype=np.float32)
         self._reference = 1.0
-        if self._mode == "noise":
-            self._high_pass = _high_pass(sample_rate_hz, bandwidth_hz)
-            self._reference = self._noise_reference(sample_rate_hz, bandwidth_hz)
+        self._adopt(mode, open_db, close_db, tail_s)
         self.n_opened = 0
         self.reset()
+        if is_open:
+            self.is_open = True
+            self._ramp.reset(is_open=True)
+            # It has no tail to give to what was never a signal.
+            self._n_held, self._n_below = _N_HELD, self._n_tail
+
+    def change(self, mode: SquelchMode, open_db: float, close_db: float, tail_s: float) -> None:
+        """Go on under other settings; the floor and what is heard stay as they are until they are judged anew.
+
+        Parameters
+        ----------
+        mode, open_db, close_db, tail_s
+            As for the class.
+
+        Raises
+        ------
+        ValueError
+            As for the class; then nothing has changed.
+        """
+        before = self._mode
+        self._adopt(mode, open_db, close_db, tail_s)
+        if mode != before:
+            self._n_held = _N_HELD
+            self._previous = 0j
+            # The window that has begun has no noise of its own; it is not judged.
+            self._frequency = np.zeros(self._high_pass.shape[1] - 1 + self._power.shape[0], dtype=np.float32)
+        self.is_open = self.is_open or mode == "off"
+
+    def _adopt(self, mode: SquelchMode, open_db: float, close_db: float, tail_s: float) -> None:
+        if mode not in ("off", "snr", "noise"):
+            raise ValueError(f"a squelch is off, snr or noise, not {mode}")
+        if not (close_db <= open_db and tail_s >= 0.0):
+            raise ValueError(f"a squelch closes at {close_db} dB, not above {open_db} dB, and after {tail_s} s")
+        if mode == "noise" and self._high_pass.shape[1] == 1:
+            self._high_pass = _high_pass(self._rate_hz, self._bandwidth_hz)
+            self._reference = self._noise_reference(self._rate_hz, self._bandwidth_hz)
+        self._mode: SquelchMode = mode
+        self._open_db, self._close_db = open_db, close_db
+        self._n_tail = round(tail_s / self._window_s)
 
     def reset(self) -> None:
         """Forget the past, for a gap in the stream: closed, unless the mode is ``off``; floor and count stay."""
@@ -190,8 +218,11 @@ class Squelch:
         self._ramp.reset(self.is_open)
         self._skip = 0
         self._n_below = 0
+        self._n_held = 0
         self._sums = [0.0] * 4
         self._previous = 0j
+        self._band.reset()
+        self._iq = np.zeros(0, dtype=np.complex64)
         self._power = np.zeros(0, dtype=np.float32)
         self._frequency = np.zeros(self._high_pass.shape[1] - 1, dtype=np.float32)
 
@@ -230,16 +261,25 @@ class Squelch:
     def _finish_windows(
         self, iq: NDArray[np.complex64], discriminator: NDArray[np.float32] | None
     ) -> NDArray[np.float64]:
-        """Sums over the windows that end here, shape (n, 4): ``|z|²``, ``|z|⁴``, samples not 0, noise of the FM."""
+        """Of the windows that end here, shape (n, 5).
+
+        These are sums of ``|z|²``, ``|z|⁴``, samples not 0 and noise of the FM, and then the ratio of `BandSpectrum`.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             power = np.square(iq.real) + np.square(iq.imag)
+        sane = iq
         if not np.isfinite(power.sum(dtype=np.float64)):
+            sane = np.where(np.isfinite(power), iq, np.complex64(0))
             np.nan_to_num(power, copy=False, posinf=0.0)
         power = np.concatenate((self._power, power))
+        samples = np.concatenate((self._iq, sane))
         n_windows = power.shape[0] // self._window
         n_done = n_windows * self._window
         self._power = power[n_done:].copy()
-        sums = np.zeros((n_windows, 4))
+        self._iq = samples[n_done:].copy()
+        sums = np.zeros((n_windows, 5))
+        # One by one: the result must not depend on how many windows come at once.
+        sums[:, 4] = [self._band.push(window) for window in samples[:n_done].reshape(n_windows, self._window)]
         whole = power[:n_done].reshape(n_windows, self._window)
         sums[:, 0] = whole.sum(axis=1, dtype=np.float64)
         sums[:, 1] = np.square(whole, dtype=np.float64).sum(axis=1)
@@ -275,14 +315,15 @@ class Squelch:
     def _judge(self, sums: list[float]) -> None:
         """Take a window's sums and decide."""
         share = 0.5 / self._window
-        second, fourth, active, noise = ((a + b) * share for a, b in zip(sums, self._sums, strict=True))
-        self._sums = sums
+        second, fourth, active, noise = ((a + b) * share for a, b in zip(sums[:4], self._sums, strict=True))
+        self._sums = sums[:4]
         if self._mode == "noise":
             # Where there are no samples there is no noise either: a receiver that is dead, or the stream's beginning.
             quieting_db = power_dbfs(self._reference * active) - power_dbfs(noise)
             self.quieting_db = max(quieting_db, LOW_DB) if active > 0.5 else LOW_DB
-        self.snr_db = self._floor.measure(second, fourth, self._open_db)
-        if self._mode == "off":
+        self.snr_db = self._floor.measure(second, fourth, sums[4], self._open_db)
+        if self._n_held or self._mode == "off":
+            self._n_held = max(self._n_held - 1, 0)
             return
         ratio_db = self.quieting_db if self._mode == "noise" else self.snr_db
         self._n_below = 0 if ratio_db >= self._close_db else self._n_below + 1
@@ -291,61 +332,6 @@ class Squelch:
             self.n_opened += 1
         elif self.is_open and self._n_below > self._n_tail:
             self.is_open = False
-
-
-class _NoiseFloor:
-    """Signal over noise from the moments of the magnitude and from the level over a floor that is learned.
-
-    Parameters
-    ----------
-    window_s
-        Time between two measurements.
-    """
-
-    def __init__(self, window_s: float) -> None:
-        self._fall = -math.expm1(-window_s / _FLOOR_S)
-        self._n_steady = math.ceil(_STEADY_S / window_s)
-        self._floor = 0.0
-        self._n_learned = -_N_SETTLING
-        # Count and sums of the second and fourth moments since the level was last seen to change.
-        self._steady = (0, 0.0, 0.0)
-
-    def measure(self, second: float, fourth: float, open_db: float) -> float:
-        """Signal over noise from the mean of ``|z|²`` and of ``|z|⁴``, not below `LOW_DB`. [dB]"""
-        if not second > 0.0:
-            return LOW_DB
-        constancy_db = max(constant_envelope_snr_db(second, fourth), LOW_DB)
-        self._learn(second)
-        steady_noise = self._steady_noise(second, fourth)
-        if steady_noise is not None:
-            self._floor = steady_noise
-        elif constancy_db >= open_db:
-            # What the moments take for noise may be modulation, so this is the most that the floor can be.
-            self._floor = min(self._floor, second / (1.0 + 10.0 ** (constancy_db / 10.0)))
-        if not self._floor > 0.0:
-            return constancy_db
-        excess = second / self._floor - 1.0
-        return max(constancy_db, 10.0 * math.log10(excess) if excess > 0.0 else LOW_DB)
-
-    def _learn(self, second: float) -> None:
-        """Take the first measurements for noise, and later all that are below the floor."""
-        self._n_learned = min(self._n_learned + 1, _N_LEARNED)
-        if 0 < self._n_learned < _N_LEARNED:
-            self._floor += (second - self._floor) / self._n_learned
-        elif second < self._floor:
-            self._floor += self._fall * (second - self._floor)
-
-    def _steady_noise(self, second: float, fourth: float) -> float | None:
-        """Mean level of the last `_STEADY_S` if all of it was noise of one level."""
-        count, seconds, fourths = self._steady
-        if count and abs(power_dbfs(second) - power_dbfs(seconds / count)) > _STEADY_DB:
-            count, seconds, fourths = 0, 0.0, 0.0
-        count, seconds, fourths = count + 1, seconds + second, fourths + fourth
-        self._steady = (count, seconds, fourths)
-        if count < self._n_steady:
-            return None
-        self._steady = (0, 0.0, 0.0)
-        return seconds / count if fourths * count > (2.0 - _GAUSSIAN) * seconds**2 else None
 
 
 def _high_pass(sample_rate_hz: float, bandwidth_hz: float) -> NDArray[np.float32]:

@@ -134,6 +134,111 @@ def test_noise_that_grows_and_stays_is_learned() -> None:
     assert squelch.push(noise(1.0, seed=18) + am_carrier(1.0, 12.0))[-1] == 1.0
 
 
+def beacon(seconds: float, duty: float) -> NDArray[np.complex64]:
+    """A distress beacon 30 dB above the noise: a carrier keyed by a tone that sweeps down, three times a second."""
+    time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    cycles = np.cumsum(1600.0 * (300.0 / 1600.0) ** (3.0 * time_s % 1.0)) / RATE_HZ
+    keyed = (cycles % 1.0 < duty).astype(np.complex64)
+    return channel(keyed * np.float32(np.sqrt(1000.0 * NOISE_POWER)))
+
+
+@pytest.mark.parametrize("quiet_s", [0.0, 2.0])
+@pytest.mark.parametrize("duty", [0.33, 0.45, 0.5, 0.55])
+def test_a_distress_beacon_is_heard_for_as_long_as_it_sends(duty: float, quiet_s: float) -> None:
+    squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, "snr")
+    n_quiet = round(quiet_s * RATE_HZ)
+    iq = noise(14.0, seed=30)
+    iq[n_quiet : 13 * RATE_HZ] += beacon(13.0 - quiet_s, duty)
+    gain = squelch.push(iq)
+    assert not gain[:n_quiet].any()
+    np.testing.assert_array_equal(gain[n_quiet + RATE_HZ // 10 : 13 * RATE_HZ], 1.0)
+    assert gain[-RATE_HZ // 2 :].max() == 0.0
+
+
+@pytest.mark.parametrize("cn_db", [12.0, 30.0])
+@pytest.mark.parametrize("depth", [0.85, 0.95, 1.0])
+@pytest.mark.parametrize("from_the_start", [False, True])
+def test_a_continuous_tone_on_am_is_heard_to_its_end(depth: float, cn_db: float, from_the_start: bool) -> None:
+    carrier_alone = np.ones(0 if from_the_start else RATE_HZ)
+    envelope = np.concatenate((carrier_alone, 1.0 + audio_tone(1050.0, RATE_HZ, 12 * RATE_HZ, depth)))
+    iq = (np.sqrt(NOISE_POWER) * 10.0 ** (cn_db / 20.0) * envelope).astype(np.complex64)
+    squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, "snr")
+    gain = squelch.push(iq + noise(iq.shape[0] / RATE_HZ, seed=31))
+    np.testing.assert_array_equal(gain[RATE_HZ // 10 :], 1.0)
+    assert squelch.n_opened == 1
+
+
+def test_noise_of_any_level_under_a_slope_is_learned_as_noise() -> None:
+    squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, "snr")
+    iq = np.concatenate([noise(7.0, seed=32 + k, power=10.0**k * NOISE_POWER) for k in range(2)])
+    n = iq.shape[0]
+    # 6 dB from one edge of the channel to the other.
+    slope = 10.0 ** (6.0 / 20.0 * np.fft.fftfreq(n, 1.0 / RATE_HZ) / BANDWIDTH_HZ)
+    gain = squelch.push(np.fft.ifft(np.fft.fft(iq) * slope).astype(np.complex64))
+    assert not gain[: 7 * RATE_HZ].any()
+    assert squelch.n_opened == 1
+    assert gain[-RATE_HZ // 2 :].max() == 0.0
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+@pytest.mark.parametrize(("before", "after"), [("snr", "snr"), ("noise", "noise"), ("snr", "noise"), ("noise", "snr")])
+def test_other_settings_leave_what_is_heard_as_it_is(before: SquelchMode, after: SquelchMode, is_heard: bool) -> None:
+    iq = noise(2.0, seed=35)
+    if is_heard:
+        iq[RATE_HZ // 2 :] += carrier(1.5, 20.0)
+    squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, before)
+    # In the middle of a window.
+    squelch.push(iq[: RATE_HZ + 100])
+    squelch.change(after, 9.0, 6.0, 0.0)
+    np.testing.assert_array_equal(squelch.push(iq[RATE_HZ + 100 :]), float(is_heard))
+    assert squelch.n_opened == int(is_heard)
+
+
+def test_other_thresholds_and_tails_hold_from_the_next_window_on() -> None:
+    iq = carrier(6.0, 12.0) + noise(6.0, seed=36)
+    squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, "snr")
+    assert squelch.push(iq[:RATE_HZ])[-1] == 1.0
+    squelch.change("snr", 20.0, 17.0, 0.5)
+    gain = squelch.push(iq[RATE_HZ : 2 * RATE_HZ])
+    assert gain[round(0.45 * RATE_HZ)] == 1.0
+    assert gain[-1] == 0.0
+    squelch.change("snr", 8.0, 5.0, 0.2)
+    assert squelch.push(iq[2 * RATE_HZ : 3 * RATE_HZ])[-1] == 1.0
+    squelch.change("snr", 30.0, 27.0, 0.0)
+    assert squelch.push(iq[3 * RATE_HZ : 4 * RATE_HZ])[-1] == 0.0
+    squelch.change("off", 30.0, 27.0, 0.0)
+    gain = squelch.push(iq[4 * RATE_HZ :])
+    assert gain[0] < 0.02
+    np.testing.assert_array_equal(gain[round(RAMP_S * RATE_HZ) :], 1.0)
+    with pytest.raises(ValueError, match="not above"):
+        squelch.change("snr", 3.0, 4.0, 0.0)
+
+
+@FM_MODES
+@pytest.mark.parametrize("is_signal", [True, False])
+def test_a_squelch_that_begins_open_closes_on_noise_alone(mode: SquelchMode, is_signal: bool) -> None:
+    iq = noise(1.0, seed=37)
+    if is_signal:
+        iq += carrier(1.0, 20.0)
+    gain = Squelch(RATE_HZ, BANDWIDTH_HZ, mode, is_open=True).push(iq)
+    assert gain[0] == 1.0
+    if is_signal:
+        np.testing.assert_array_equal(gain, 1.0)
+    else:
+        assert not gain[RATE_HZ // 10 :].any()
+
+
+def test_a_band_beside_the_centre_is_judged_by_what_it_holds() -> None:
+    # Noise of 2.8 kHz above the carrier, as behind a sideband filter, and tones that only a spectrum shows.
+    taps = LowPass.design(1_250.0 / RATE_HZ, 1_550.0 / RATE_HZ, 70.0).taps()
+    turned = np.exp(2j * np.pi * 1_550.0 / RATE_HZ * np.arange(3 * RATE_HZ))
+    hiss = np.convolve(complex_noise(3 * RATE_HZ, 1e-6, seed=38), taps, "same") * turned
+    tones = sum(np.exp(2j * np.pi * hz / RATE_HZ * np.arange(3 * RATE_HZ)) for hz in (700.0, 1_500.0, 2_300.0))
+    for iq, is_open in ((hiss, False), (hiss + 2e-3 * tones, True)):
+        squelch = Squelch(RATE_HZ, 2_800.0, "snr", center_hz=1_550.0)
+        assert (squelch.push(iq.astype(np.complex64))[RATE_HZ:] == float(is_open)).all()
+
+
 def test_off_is_open_from_the_first_sample() -> None:
     squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, "off")
     np.testing.assert_array_equal(squelch.push(noise(1.0, seed=19)), 1.0)
