@@ -158,11 +158,15 @@ class Chain:
 
     def rename(self, configs: list[ChannelConfig]) -> None:
         """Go on with the same channels under settings that differ in nothing but name, squelch and loudness."""
-        gates = [
-            gate if new.squelch == old.squelch else self._make_gate(new, self._n_in)
-            for gate, old, new in zip(self._gates, self.configs, configs, strict=True)
-        ]
-        self.configs, self._gates = configs, gates
+        for row, (old, new) in enumerate(zip(self.configs, configs, strict=True)):
+            gate = self._gates[row]
+            if new.squelch == old.squelch:
+                continue
+            if gate is not None and has_gate(new):
+                gate.change(new, self._n_in)
+            else:
+                self._gates[row] = self._make_gate(new, self._n_in)
+        self.configs = configs
 
     def levels(self, row: int) -> ChannelLevels:
         """Readings of one channel."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.channel_config import ChannelConfig
-from app_core.demod.squelch import Squelch
+from app_core.demod.channel_squelch import ChannelSquelch
 from app_core.demod.tone_squelch import ToneFilter, ToneSquelch
 
 
@@ -34,37 +34,39 @@ class Gate:
     decimation
         IQ samples for one sample of the demodulator.
     n_in
-        IQ samples of this piece that came before.
+        IQ samples of this piece that came before; all of it was heard, and so the gate is open until it has judged.
     """
 
     def __init__(self, config: ChannelConfig, iq_rate_hz: int, decimation: int, n_in: int = 0) -> None:
-        wanted = config.squelch
-        self._squelch = (
-            None
-            if wanted.mode == "off"
-            else Squelch(
-                iq_rate_hz,
-                config.channel_bandwidth_hz,
-                wanted.mode,
-                wanted.open_db,
-                wanted.close_db,
-                wanted.tail_s,
-                decimation,
-            )
-        )
+        self._iq_rate_hz, self._decimation = iq_rate_hz, decimation
         self._tone_squelch = None if config.ctcss_hz is None else ToneSquelch(config.audio_rate_hz, config.ctcss_hz)
         self._tone_filter = None if config.ctcss_hz is None else ToneFilter(config.audio_rate_hz)
         # Gains for each sample of audio.
         self._ratio = Fraction(iq_rate_hz, decimation * config.audio_rate_hz)
-        self._gains = np.zeros(0, dtype=np.float32)
-        self._first_gain = -(-n_in // decimation)
+        self._squelch: ChannelSquelch | None = None
+        self.change(config, n_in)
+
+    def change(self, config: ChannelConfig, n_in: int) -> None:
+        """Go on with the squelch that the channel has now; its tone is what it was.
+
+        Parameters
+        ----------
+        config, n_in
+            As for the class.
+        """
+        if self._squelch is not None:
+            self._squelch.change(config.squelch)
+        elif config.squelch.mode != "off":
+            self._squelch = ChannelSquelch(config, self._iq_rate_hz, self._decimation, is_open=n_in > 0)
+            self._gains = np.zeros(0, dtype=np.float32)
+            self._first_gain = -(-n_in // self._decimation)
 
     def begin(self) -> None:
         """Begin a piece of the stream."""
         for part in (self._squelch, self._tone_squelch, self._tone_filter):
             if part is not None:
                 part.reset()
-        self._gains = self._gains[:0]
+        self._gains = np.zeros(0, dtype=np.float32)
         self._first_gain = 0
 
     def judge(self, iq: NDArray[np.complex64]) -> None:
@@ -107,7 +109,7 @@ class Gate:
 
     def _gains_at(self, first: int, n: int) -> NDArray[np.float32]:
         if n == 0 or not self._gains.shape[0]:
-            return np.zeros(n, dtype=np.float32)
+            return np.full(n, self._squelch is not None and self._squelch.is_open, dtype=np.float32)
         up, down = self._ratio.numerator, self._ratio.denominator
         places = np.arange(first, first + n, dtype=np.int64) * up // down - self._first_gain
         # Beyond the end the filters die away; before the beginning the gate was another one.

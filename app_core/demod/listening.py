@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.channel_config import ChannelConfig, Mode
+from app_core.demod.channel_squelch import ChannelSquelch
 from app_core.demod.demodulator import make_demodulator
-from app_core.demod.squelch import Squelch
 from app_core.demod.tone_squelch import ToneFilter, ToneSquelch
 from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
 from app_core.dsp.resampler import Resampler
@@ -59,7 +59,8 @@ class Listener:
         self.n_audio = self._demodulator.n_audio
         self._decimation = int(getattr(self._demodulator, "decimation", 1))
         rate_hz = Fraction(iq_rate_hz, self._decimation)
-        self._squelch = self._make_squelch()
+        has_squelch = config.squelch.mode != "off"
+        self._squelch = ChannelSquelch(config, iq_rate_hz, self._decimation) if has_squelch else None
         is_narrow_fm = config.mode is Mode.NFM
         self._tone_squelch = ToneSquelch(float(rate_hz), config.ctcss_hz) if is_narrow_fm else None
         self._tone_filter = None if config.ctcss_hz is None else ToneFilter(float(rate_hz))
@@ -128,20 +129,6 @@ class Listener:
         if self._tone_squelch is not None:
             measured["ctcss_hz"] = self._tone_squelch.ctcss_hz
         return measured | self._demodulator.readings()
-
-    def _make_squelch(self) -> Squelch | None:
-        wanted = self.config.squelch
-        if wanted.mode == "off":
-            return None
-        return Squelch(
-            self._iq_rate_hz,
-            self.config.channel_bandwidth_hz,
-            wanted.mode,
-            wanted.open_db,
-            wanted.close_db,
-            wanted.tail_s,
-            self._decimation,
-        )
 
     def _gated(self, iq: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Audio at the demodulator's rate, shape (n_audio, n / decimation)."""

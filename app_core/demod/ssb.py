@@ -31,6 +31,34 @@ _TAPS_STEP = 8
 Sideband = Literal["usb", "lsb"]
 
 
+class SidebandFilter:
+    """Keep one sideband of IQ, as a stream, late by `SsbDemodulator.delay_s`.
+
+    Parameters
+    ----------
+    sample_rate_hz, sideband, bandwidth_hz
+        As of `SsbDemodulator`, which checks them.
+    """
+
+    def __init__(self, sample_rate_hz: float, sideband: Sideband, bandwidth_hz: float) -> None:
+        taps = _taps(sample_rate_hz, sideband, bandwidth_hz)
+        self._rows = (_row(taps), _row(-1j * taps))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past, for a gap in the stream."""
+        self._past: NDArray[np.complex64] = np.zeros(self._rows[0].shape[1] // 2 - 1, dtype=np.complex64)
+
+    def push(self, iq: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """Filter the next part of the stream, shape (n,), any level; samples that are not finite count as 0."""
+        samples = _behind(self._past, iq)
+        self._past = samples[iq.shape[0] :].copy()
+        kept = np.zeros((2, iq.shape[0]), dtype=np.float32)
+        for row, part in zip(self._rows, kept, strict=True):
+            polyphase(samples.view(np.float32), row, 1, 2, 0, part)
+        return np.asarray(kept[0] + 1j * kept[1], dtype=np.complex64)
+
+
 class SsbDemodulator:
     """Demodulate one sideband, as a stream.
 
@@ -71,9 +99,7 @@ class SsbDemodulator:
         if not MIN_BANDWIDTH_HZ <= bandwidth_hz <= sample_rate_hz / 2.0 - LOW_EDGE_HZ:
             raise ValueError(f"a sideband of {bandwidth_hz} Hz does not fit {sample_rate_hz} samples a second")
         taps = _taps(sample_rate_hz, sideband, bandwidth_hz)
-        # Oldest sample first, the parts that meet real and imaginary parts in turn; zeros before the first tap.
-        backwards = np.pad(taps[::-1], (-taps.shape[0] % _TAPS_STEP, 0))
-        self._row = np.stack((backwards.real, -backwards.imag), axis=1).reshape(1, -1).astype(np.float32)
+        self._row = _row(taps)
         self._agc = Agc(sample_rate_hz) if agc is None else agc
         self.n_audio = 1
         self.channel_bandwidth_hz = 2.0 * bandwidth_hz
@@ -104,13 +130,23 @@ class SsbDemodulator:
         pcm
             Shape (n,). [full scale = ±1]
         """
-        sane = np.abs(iq) < ABSURD
-        samples = np.concatenate((self._past, iq if sane.all() else np.where(sane, iq, np.complex64(0))))
+        samples = _behind(self._past, iq)
         self._past = samples[iq.shape[0] :].copy()
         audio = np.zeros(iq.shape[0], dtype=np.float32)
         # The real part of a complex filter is a real filter of twice the length over the interleaved parts.
         polyphase(samples.view(np.float32), self._row, 1, 2, 0, audio)
         return self._agc.push(audio)
+
+
+def _behind(past: NDArray[np.complex64], iq: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    sane = np.abs(iq) < ABSURD
+    return np.concatenate((past, iq if sane.all() else np.where(sane, iq, np.complex64(0))))
+
+
+def _row(taps: NDArray[np.complex128]) -> NDArray[np.float32]:
+    """What gives the real part of the filtered samples, over their parts in turn: shape (1, n), oldest sample first."""
+    backwards = np.pad(taps[::-1], (-taps.shape[0] % _TAPS_STEP, 0))  # zeros before the first tap
+    return np.stack((backwards.real, -backwards.imag), axis=1).reshape(1, -1).astype(np.float32)
 
 
 def _taps(sample_rate_hz: float, sideband: Sideband, bandwidth_hz: float) -> NDArray[np.complex128]:

@@ -10,8 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from app_core.base.blocks import IqBlock, PcmBlock
+from app_core.demod.chain import Chain
 from app_core.demod.channel import ChannelBank
 from app_core.demod.channel_config import ChannelConfig
+from app_core.demod.channel_squelch import ChannelSquelch
+from app_core.demod.demodulator import make_demodulator
+from app_core.demod.gate import Gate
 from tests.support.signals import audio_tone, complex_noise, fm_modulate
 
 CENTER_HZ = 162_487_500.0
@@ -126,8 +130,100 @@ def test_a_squelch_that_is_changed_while_it_runs_leaves_the_decoder_alone() -> N
     assert 9_000 < firsts[0] < 9_700, "from the change on"
     assert firsts[-1] < 43_200, "until the next one"
     heard = _joined(listening)["c"]
-    assert not heard[:9_000].any()
+    assert heard[:480].any(), "it goes on as it was until it has been judged"
+    assert not heard[2_400:9_000].any()
     assert _rms(heard[14_000:28_000]) > 0.1
+
+
+def _keyed(seconds: float, rate_hz: int) -> NDArray[np.complex64]:
+    """A carrier that comes and goes every third of a second, in noise, in the middle of the channel."""
+    n = round(seconds * rate_hz)
+    is_on = np.arange(n) // (rate_hz // 3) % 2 == 1
+    return np.asarray(complex_noise(n, 1e-6, 8) + 0.1 * is_on, dtype=np.complex64)
+
+
+@pytest.mark.parametrize("n_before", [0, 5, 7_777])
+@pytest.mark.parametrize(("audio_rate_hz", "decimation"), [(8_000, 1), (22_050, 1), (48_000, 1), (8_000, 2)])
+def test_a_sample_of_audio_takes_the_gain_that_stands_at_it(audio_rate_hz: int, decimation: int, n_before: int) -> None:
+    iq_rate_hz, n = 24_000, 60_000
+    config = _config(audio_rate_hz=audio_rate_hz, squelch={"mode": "snr", "tail_s": 0.05})
+    iq = _keyed(n / iq_rate_hz, iq_rate_hz)
+    squelch = ChannelSquelch(config, iq_rate_hz, decimation, is_open=n_before > 0)
+    gains = squelch.push(iq[n_before:])
+    gate = Gate(config, iq_rate_hz, decimation, n_before)
+    heard, first = [], n_before * audio_rate_hz // iq_rate_hz
+    for start, stop in pairwise([n_before, *range(n_before + 1_111, n, 3_333), n]):
+        gate.judge(iq[start:stop])
+        # The audio comes out of its filters later.
+        last = max((stop - 500) * audio_rate_hz // iq_rate_hz, first)
+        heard.append(gate.apply(np.ones((1, last - first), dtype=np.float32), first)[0])
+        first = last
+    places = np.arange(first - sum(map(len, heard)), first) * iq_rate_hz // (audio_rate_hz * decimation)
+    wanted = gains[np.maximum(places - -(-n_before // decimation), 0)]
+    assert 0.2 < wanted.mean() < 0.8
+    np.testing.assert_array_equal(np.concatenate(heard), wanted)
+    assert gate.readings() == {"squelch_open": squelch.is_open}
+
+
+@pytest.mark.parametrize("mode", ["nfm", "am", "usb"])
+@pytest.mark.parametrize("n_before", [0, 12_345])
+def test_the_gain_falls_on_the_audio_of_the_iq_that_was_judged(mode: str, n_before: int) -> None:
+    rate_hz = 24_000
+    silent, squelched = (_config(mode=mode, squelch={"mode": state}) for state in ("off", "snr"))
+    chain = Chain([silent if n_before else squelched], [0], listen=True)
+    iq = (_keyed(2.5, rate_hz) * np.exp(2j * np.pi * 1_000.0 / rate_hz * np.arange(60_000))).astype(np.complex64)
+    chain.push(iq[None, :n_before])
+    _, before, _ = chain.collect()
+    chain.rename([squelched])
+    chain.push(iq[None, n_before:])
+    first, pcm, (heard,) = chain.collect()
+    assert first == before.shape[1]
+    assert heard is not None
+    gains = ChannelSquelch(squelched, rate_hz, 1, is_open=n_before > 0).push(iq[n_before:])
+    late = round(make_demodulator(squelched, rate_hz).delay_s * rate_hz)
+    assert (late > 100) is (mode != "nfm")
+    places = np.arange(first, first + len(heard)) + late - n_before
+    np.testing.assert_array_equal(heard, pcm[0] * gains[np.maximum(places, 0)])
+
+
+@pytest.mark.parametrize(
+    "squelch", [{"mode": "noise", "open_db": 9.0}, {"mode": "snr"}, {"mode": "noise", "tail_s": 1}]
+)
+def test_another_squelch_does_not_click_on_an_open_carrier(squelch: dict[str, Any]) -> None:
+    iq = _on_and_off(1.0, 100.0)[RATE_HZ // 2 : RATE_HZ * 2]
+    iq[: RATE_HZ // 2] += (0.1 * np.exp(2j * np.pi * OFFSET_HZ / RATE_HZ * np.arange(RATE_HZ // 2))).astype(
+        np.complex64
+    )
+    bank = ChannelBank([_config(squelch={"mode": "noise"}, ctcss_hz=100.0)], listen=True)
+    decoded, listening = [], []
+    for start in range(0, len(iq), 12_500):
+        if start == RATE_HZ * 5 // 4:
+            bank.configure([_config(squelch=squelch, ctcss_hz=100.0)])
+        decoded += bank.push(IqBlock(iq[start : start + 12_500], RATE_HZ, CENTER_HZ, start, 1e9, 1))
+        listening += bank.take_listening()
+    heard = _joined(listening)["c"]
+    # The tone is found within half a second of its beginning; a gate that began anew would wait for it again.
+    before, after = heard[27_600:29_400], heard[29_400:35_000]
+    assert _rms(before) == pytest.approx(_rms(after), rel=0.05)
+    assert np.abs(np.diff(after)).max() < 1.05 * np.abs(np.diff(before)).max()
+
+
+@pytest.mark.parametrize("mode", ["usb", "lsb"])
+def test_the_other_sideband_does_not_open_the_squelch(mode: str) -> None:
+    n = 4 * RATE_HZ
+    time_s = np.arange(n) / RATE_HZ
+    voice = np.where((time_s > 2.0) & (time_s < 3.5), 1e-2, 0.0) * np.exp(2j * np.pi * (OFFSET_HZ + 1_000.0) * time_s)
+    voice += np.where((time_s > 2.0) & (time_s < 3.5), 1e-2, 0.0) * np.exp(2j * np.pi * (OFFSET_HZ + 1_700.0) * time_s)
+    iq = (voice + complex_noise(n, 1e-6, seed=9)).astype(np.complex64)
+    bank = ChannelBank([_config(mode=mode, squelch={"mode": "snr"})], listen=True)
+    _, listening = _hear(bank, iq)
+    heard = listening["c"]
+    if mode == "lsb":
+        assert not heard.any()
+        return
+    assert not heard[:47_000].any()
+    assert _rms(heard[54_000:83_000]) > 0.1
+    assert not heard[-1_200:].any()
 
 
 def test_broadcast_stereo_is_heard_in_stereo_and_decoded_in_mono() -> None:

@@ -115,6 +115,28 @@ def test_a_squelch_is_silent_without_a_signal_and_counts_for_how_long_it_was_ope
     assert listener.readings()["squelch_open"] is False
 
 
+@pytest.mark.parametrize(("mode", "is_heard"), [("usb", True), ("lsb", False)])
+def test_a_sideband_is_judged_without_the_other(mode: str, is_heard: bool) -> None:
+    listener, rate_hz = _listener(mode=mode, squelch={"mode": "snr"})
+    iq = complex_noise(3 * rate_hz, 1e-6, seed=4)
+    iq[rate_hz:] += _signal("usb", rate_hz, 2.0)
+    pcm = _hear(listener, iq)[:, 0]
+    assert not pcm[:23_000].any()
+    assert pcm[36_000:].any() == is_heard
+    assert listener.readings()["squelch_open"] is is_heard
+
+
+@pytest.mark.parametrize("mode", ["nfm", "wfm", "am", "sam", "usb"])
+def test_what_is_heard_stands_at_the_time_of_its_samples(mode: str) -> None:
+    flat = {"deemphasis_us": 0} if mode in ("nfm", "wfm") else {}
+    listener, rate_hz = _listener(mode=mode, audio_rate_hz=48_000, **flat)
+    pcm = _hear(listener, _signal(mode, rate_hz, 1.0))[24_000:45_000, 0]
+    turn = np.angle((pcm * np.exp(-2j * np.pi / 48.0 * np.arange(24_000, 45_000))).sum())
+    # A sideband's tone is a cosine where the others' is a sine; half a sample of IQ is the discriminator's.
+    late_s = -(turn + (0.0 if mode == "usb" else np.pi / 2.0)) / (2.0 * np.pi * 1_000.0)
+    assert late_s == pytest.approx(0.0, abs=25e-6)
+
+
 def test_a_tone_opens_the_squelch_and_is_not_heard() -> None:
     listener, rate_hz = _listener(ctcss_hz=100.0)
     n_samples = 3 * rate_hz

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app_core.demod.agc import TARGET, Agc
-from app_core.demod.ssb import Sideband, SsbDemodulator
+from app_core.demod.ssb import Sideband, SidebandFilter, SsbDemodulator
 from tests.support.signals import complex_noise, complex_tone, tone_amplitude
 
 RATE_HZ = 24_000
@@ -54,6 +54,20 @@ def test_a_tone_of_any_level_is_clean(sideband: Sideband, sign: float, level_dbf
     rest = pcm - parts @ np.linalg.lstsq(parts, pcm.astype(np.float64), rcond=None)[0]
     assert 10.0 * np.log10(pcm.var() / rest.var()) > 60.0
     assert demodulator.readings()["gain_db"] == pytest.approx(20.0 * np.log10(TARGET) - level_dbfs, abs=0.1)
+
+
+@SIDEBANDS
+def test_the_filter_keeps_its_sideband_as_it_is_wherever_the_stream_is_cut(sideband: Sideband, sign: float) -> None:
+    late = round(SsbDemodulator(RATE_HZ, sideband).delay_s * RATE_HZ)
+    wanted = complex_tone(sign * 1000.0, RATE_HZ, 6000, 0.5)
+    iq = wanted + complex_tone(-sign * 1000.0, RATE_HZ, 6000, 0.5) + np.complex64(0.5)
+    kept, cut = (SidebandFilter(RATE_HZ, sideband, 2800.0) for _ in range(2))
+    got = kept.push(iq)
+    np.testing.assert_allclose(got[1000 + late :], wanted[1000:-late], atol=1e-3)
+    np.testing.assert_array_equal(np.concatenate([cut.push(part) for part in np.split(iq, [0, 7, 7, 3001])]), got)
+    kept.reset()
+    iq[10] = np.nan
+    np.testing.assert_allclose(kept.push(iq)[1000 + late :], wanted[1000:-late], atol=1e-3)
 
 
 def test_the_readings_of_a_mode_without_a_carrier() -> None:

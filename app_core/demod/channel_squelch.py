@@ -1,0 +1,77 @@
+"""The squelch of a channel, before what its mode demodulates: of single sideband, the sideband alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app_core.demod.channel_config import ChannelConfig, Mode, SquelchConfig
+from app_core.demod.squelch import Squelch
+from app_core.demod.ssb import LOW_EDGE_HZ, SidebandFilter
+
+
+class ChannelSquelch:
+    """Judge a channel as its settings say, as a stream.
+
+    Parameters
+    ----------
+    config
+        The channel.
+    iq_rate_hz
+        Rate of its IQ.
+    decimation
+        IQ samples for each sample of the gain.
+    is_open
+        As of `Squelch`.
+    """
+
+    def __init__(self, config: ChannelConfig, iq_rate_hz: float, decimation: int, *, is_open: bool = False) -> None:
+        self._sideband: SidebandFilter | None = None
+        center_hz = 0.0
+        if config.mode in (Mode.USB, Mode.LSB):
+            # The channel that is cut out holds both sidebands; what the other one says is nobody's concern here.
+            self._sideband = SidebandFilter(
+                iq_rate_hz, "usb" if config.mode is Mode.USB else "lsb", config.bandwidth_hz
+            )
+            center_hz = (config.bandwidth_hz + LOW_EDGE_HZ) / 2.0 * (1.0 if config.mode is Mode.USB else -1.0)
+        wanted = config.squelch
+        self._squelch = Squelch(
+            iq_rate_hz,
+            config.bandwidth_hz,
+            wanted.mode,
+            wanted.open_db,
+            wanted.close_db,
+            wanted.tail_s,
+            decimation,
+            center_hz=center_hz,
+            is_open=is_open,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """At the end of the last `push`."""
+        return self._squelch.is_open
+
+    @property
+    def snr_db(self) -> float:
+        """As of `Squelch`."""
+        return self._squelch.snr_db
+
+    @property
+    def quieting_db(self) -> float:
+        """As of `Squelch`."""
+        return self._squelch.quieting_db
+
+    def change(self, wanted: SquelchConfig) -> None:
+        """Go on under other settings, as `Squelch.change` does."""
+        self._squelch.change(wanted.mode, wanted.open_db, wanted.close_db, wanted.tail_s)
+
+    def reset(self) -> None:
+        """Forget the past, for a gap in the stream."""
+        self._squelch.reset()
+        if self._sideband is not None:
+            self._sideband.reset()
+
+    def push(self, iq: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Judge the next part of the stream, shape (n,); give gains as `Squelch.push` does."""
+        return self._squelch.push(iq if self._sideband is None else self._sideband.push(iq))
