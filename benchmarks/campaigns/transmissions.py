@@ -84,11 +84,14 @@ class Trial:
         Its rate.
     headers
         The headers that it carries, in order.
+    bursts
+        First sample, and sample after the last, of the first header's bursts; empty where they are not kept track of.
     """
 
     pcm: Pcm
     sample_rate_hz: int
     headers: tuple[str, ...]
+    bursts: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
