@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 
 from app_core.alerts.keeper import KeeperSettings
+from app_core.audio.ingest_config import AnyIngestSettings
 from app_core.base.errors import ConfigError
 from app_core.bridge.connection import RedisLink
 from app_core.demod.channel import ChannelConfig
@@ -18,6 +19,8 @@ from services.decode_service import channels_of
 from services.runner import EXIT_OK, exit_code_of
 from services.sdr_service import captures_of, receivers_of
 from services.settings import data_directory, load, parse_table
+from services.source_tables import sources_of
+from services.stream_service import icecast_of
 
 
 def check(station_path: Path | None) -> int:
@@ -25,7 +28,9 @@ def check(station_path: Path | None) -> int:
     loaded = load(station_path)
     keeper: KeeperSettings = parse_table(KeeperSettings, loaded.tables.get("alerts", {}), "alerts")
     receivers, channels = receivers_of(loaded), channels_of(loaded)
-    check_together(receivers, channels)
+    sources = sources_of(loaded, [channel.id for channel in channels])
+    check_together(receivers, channels, sources)
+    icecast = icecast_of(loaded)
     RedisLink(loaded.redis).close()
     program = loaded.program
     effective = {
@@ -37,6 +42,8 @@ def check(station_path: Path | None) -> int:
         "station": loaded.station.model_dump(mode="json"),
         "receivers": [receiver.model_dump(mode="json") for receiver in receivers],
         "channels": [channel.model_dump(mode="json") for channel in channels],
+        "sources": [source.model_dump(mode="json") for source in sources],
+        "icecast": None if icecast is None else icecast.model_dump(mode="json"),
         "captures": captures_of(loaded).model_dump(mode="json"),
         "alerts": keeper.model_dump(mode="json"),
     }
@@ -44,14 +51,21 @@ def check(station_path: Path | None) -> int:
     return EXIT_OK
 
 
-def check_together(receivers: Sequence[AnyReceiverSettings], channels: Sequence[ChannelConfig]) -> None:
+def check_together(
+    receivers: Sequence[AnyReceiverSettings],
+    channels: Sequence[ChannelConfig],
+    sources: Sequence[AnyIngestSettings] = (),
+) -> None:
     """Check what neither program sees alone.
 
     Raises
     ------
     ConfigError
-        If there is no receiver or no channel, two receivers have one id, or a channel lies outside its receiver's band.
+        If there is no receiver or no channel, and no source instead, two receivers have one id, or a channel lies
+        outside its receiver's band.
     """
+    if sources and not receivers and not channels:
+        return
     if not receivers:
         raise ConfigError("no receiver is configured: add a [[receivers]] table to station.toml")
     if not channels:

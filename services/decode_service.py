@@ -20,6 +20,7 @@ from app_core.bridge.outbox import Outbox
 from app_core.demod.channel_config import ChannelConfig
 from services.presets import expand_channel
 from services.settings import Loaded, data_directory, parse_table
+from services.source_tables import sources_of
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +125,16 @@ class DecodeService:
         self._outbox = Outbox(loaded.redis)
         self._receivers_link = RedisLink(loaded.redis)
         self._receivers_of_file = receiver_ids_of(loaded)
-        plan = self._make_plan(loaded)
+        sources = sources_of(loaded, [channel.id for channel in channels_of(loaded)])
+        plan = self._make_plan(loaded, {source.id for source in sources})
         self._job = DecodeJob(
-            loaded.redis, None, self._keeper, self._outbox, plan=plan, corrections_ppm=corrections_of(loaded)
+            loaded.redis,
+            None,
+            self._keeper,
+            self._outbox,
+            plan=plan,
+            corrections_ppm=corrections_of(loaded),
+            sources=sources,
         )
         log.info("decode job: Redis at %s, alerts in %s", loaded.redis.describe(), self._keeper.directory)
 
@@ -179,11 +187,16 @@ class DecodeService:
         self._job.watch()
         return True
 
-    def _make_plan(self, loaded: Loaded) -> ChannelPlan:
-        channels_of(loaded)  # its complaints name the place in station.toml
+    def _make_plan(self, loaded: Loaded, source_ids: Collection[str]) -> ChannelPlan:
+        def make(table: dict[str, Any]) -> ChannelConfig:
+            channel = channel_of(table)
+            if channel.id in source_ids:
+                raise ConfigError(f"there is a source {channel.id!r} already: give the channel another id")
+            return channel
+
         tables: list[dict[str, Any]] = list(loaded.tables.get("channels", []))
         overlay = ChannelOverlay(data_directory(loaded) / "channels.json", digest_of(tables))
-        return ChannelPlan(tables, overlay, channel_of, expand_channel, self._known_receivers)
+        return ChannelPlan(tables, overlay, make, expand_channel, self._known_receivers)
 
     def _known_receivers(self) -> Collection[str]:
         """Give the receivers of this file, and those that the SDR service has now; its thread is that of commands."""

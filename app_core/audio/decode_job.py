@@ -1,8 +1,9 @@
-"""The decode job: every channel of every receiver of this process, from Redis to alerts.
+"""The decode job: every channel of every receiver of this process, and every other source of audio, to alerts.
 
-One thread per receiver takes IQ, demodulates, decodes; it never waits for Redis or the disk. The job's own loop
-publishes heartbeat and metrics. Channels are changed while it runs: the loop starts and ends the decoders of receivers
-that come and go, and each decoder changes its own channels in its own thread, between two blocks.
+One thread per receiver takes IQ, demodulates, decodes; it never waits for Redis or the disk. One thread per stream,
+sound card or file does the same with audio, and whatever becomes of it, no other notices. The job's own loop publishes
+heartbeat and metrics. Channels are changed while it runs: the loop starts and ends the decoders of receivers that come
+and go, and each decoder changes its own channels in its own thread, between two blocks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from app_core.audio.alert_monitor import Keeper
 from app_core.audio.capture_requests import CaptureRequests
 from app_core.audio.channel_control import ChannelDesk
 from app_core.audio.channel_plan import ChannelPlan
+from app_core.audio.ingest_config import AnyIngestSettings
+from app_core.audio.ingest_monitor import IngestMonitor
 from app_core.audio.receiver_decoder import ReceiverDecoder, frequency_correction_ppm
 from app_core.audio.redis_sdr_adapter import RedisSDRSourceAdapter
 from app_core.base.errors import ConfigError, HeraldError, LifecycleError
@@ -68,11 +71,13 @@ class DecodeJob:
         What commands may change; None takes no commands.
     corrections_ppm
         The ``frequency_correction_ppm`` that each receiver has by its table, where that is known.
+    sources
+        Streams, sound cards and files that are listened to, too.
 
     Raises
     ------
     ConfigError
-        If there is no channel, or two have one id.
+        If there is neither a channel nor a source, or two of them have one id.
     """
 
     def __init__(
@@ -84,15 +89,16 @@ class DecodeJob:
         *,
         plan: ChannelPlan | None = None,
         corrections_ppm: Mapping[str, float] | None = None,
+        sources: Sequence[AnyIngestSettings] = (),
     ) -> None:
         if channels is None:
             channels = () if plan is None else plan.now.configs
-        if not channels:
-            raise ConfigError("no channel is configured: add a [[channels]] table to station.toml")
-        identifiers = [channel.id for channel in channels]
+        if not channels and not sources:
+            raise ConfigError("nothing is listened to: add a [[channels]] or a [[sources]] table to station.toml")
+        identifiers = [*(channel.id for channel in channels), *(source.id for source in sources)]
         for identifier in identifiers:
             if identifiers.count(identifier) > 1:
-                raise ConfigError(f"two channels have the id {identifier!r}")
+                raise ConfigError(f"two channels or sources have the id {identifier!r}")
         self._redis = redis
         self._keeper = keeper
         self._outbox = outbox
@@ -111,6 +117,10 @@ class DecodeJob:
         self._supervisor = Supervisor(self._command_stages())
         for receiver_id in self._channels:
             self._supervisor.stages += self._make_stages(receiver_id)
+        self._ingests = [IngestMonitor(settings, keeper, self._pcm_outbox.put) for settings in sources]
+        self._supervisor.stages += [
+            Stage(f"source {ingest.source.config.id}", partial(_fresh_source, ingest)) for ingest in self._ingests
+        ]
         self._supervisor.stages.append(Stage("PCM outbox", lambda: self._pcm_outbox, give_up_after=1))
         self._health_due_s = 0.0
         self.last_metrics: AudioMetricsMessage | None = None
@@ -292,8 +302,11 @@ class DecodeJob:
     def _channel_status(self) -> dict[str, dict[str, Any]]:
         status: dict[str, dict[str, Any]] = {}
         for receiver_id, channels in self._channels.items():
-            status |= self._decoders[receiver_id].channel_status(channels)
-        return status
+            adapter = self._decoders[receiver_id].adapter
+            kind = {"source": adapter.source_name, "source_type": adapter.config.source_type.value}
+            for channel_id, entry in self._decoders[receiver_id].channel_status(channels).items():
+                status[channel_id] = kind | entry
+        return status | {ingest.source.config.id: ingest.status() for ingest in self._ingests}
 
     def _correction_status(self, receiver_id: str, channels: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """Give by how much a receiver's correction should be another one, and what to do about it."""
@@ -310,6 +323,12 @@ class DecodeJob:
                 else f"set frequency_correction_ppm = {known_ppm + change_ppm:.0f}"
             )
         return {"frequency_correction_ppm": round(change_ppm, 2), "frequency_advice": advice}
+
+
+def _fresh_source(ingest: IngestMonitor) -> Worker:
+    if ingest.source.failure is not None:
+        ingest.renew()
+    return ingest.source
 
 
 def _by_receiver(channels: Sequence[ChannelConfig]) -> dict[str, list[ChannelConfig]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from app_core.audio.lateness import LatenessMeter
 from app_core.audio.sample_inbox import Arrival, SampleInbox
+from app_core.audio.sources import AudioSourceConfig, AudioSourceType
 from app_core.base.blocks import IqBlock, PcmBlock
 from app_core.base.errors import WireError
 from app_core.base.telemetry import RateLimitedLog
@@ -34,7 +35,7 @@ UNCOUNTED_GAP_S = 0.5
 
 
 class RedisSDRSourceAdapter:
-    """PCM of all channels of one receiver.
+    """PCM of all channels of one receiver; it conforms to `app_core.audio.sources.AudioSource`.
 
     Parameters
     ----------
@@ -62,6 +63,7 @@ class RedisSDRSourceAdapter:
 
     def __init__(self, settings: RedisSettings, receiver_id: str, channels: Sequence[ChannelConfig]) -> None:
         self.receiver_id = receiver_id
+        self.config = AudioSourceConfig(id=receiver_id, source_type=AudioSourceType.SDR)
         self._settings = settings
         self._channels = list(channels)
         self.bank = ChannelBank(channels, listen=True)
@@ -88,6 +90,11 @@ class RedisSDRSourceAdapter:
         self.dropped_count = 0
         self.last_block_s: float | None = None
         self.last_timestamp: float | None = None
+
+    @property
+    def source_name(self) -> str:
+        """Name of the class, by which outputs choose FFmpeg's arguments."""
+        return type(self).__name__
 
     @property
     def lateness_s(self) -> float:

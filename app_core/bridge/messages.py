@@ -166,3 +166,34 @@ class AudioMetricsMessage(Message):
     redis: dict[str, Any] = Field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = Field(default_factory=dict)
     commands: dict[str, Any] = Field(default_factory=dict)
+
+
+class StreamHeartbeatMessage(Message):
+    """Sign of life of the stream job: key ``audio:stream_heartbeat``."""
+
+    timestamp: Seconds
+    pid: Count
+    mount_count: Count
+
+
+class StreamsMessage(Message):
+    """Health of the stream job: key ``audio:streams``.
+
+    Attributes
+    ----------
+    mounts
+        Of each Icecast mount, by its channel's id: state, listeners, encoder, backlog, last error in words.
+    feed
+        The way in: subscription, and of each channel its audio and the queues of those who take it.
+    outputs
+        What else takes audio (web, loudspeaker, watch over dead air), by its name.
+    """
+
+    service: Literal["stream_service"] = "stream_service"
+    timestamp: Seconds
+    pid: Count
+    mounts: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    feed: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    redis: dict[str, Any] = Field(default_factory=dict)
+    workers: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Other people's protocols: streams by HTTP, Icecast's source protocol, RTP, SPEAD."""

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app_core.base.errors import LinkError, WireError
+from app_core.network.icecast_admin import parse_stats_xml, parse_status_json, read_listeners, update_title
+from app_core.network.icecast_server import IcecastServer
+from tests.support.icecast_server import IcecastDaemon, running_icecast
+
+ONE = b'{"icestats":{"source":{"listeners":3,"listenurl":"http://h:8000/wx.mp3"}}}'
+TWO = (
+    b'{"icestats":{"source":[{"listeners":3,"listenurl":"http://h:8000/wx.mp3"},'
+    b'{"listeners":0,"listenurl":"http://h:8000/a/b.ogg"},{"listenurl":"http://h:8000/c"},null]}}'
+)
+XML = (
+    b'<?xml version="1.0"?><icestats><source mount="/wx.mp3"><listeners>2</listeners></source>'
+    b'<source mount="/b"><listeners/></source></icestats>'
+)
+
+
+@pytest.fixture
+def icecast(tmp_path: Path) -> Iterator[IcecastDaemon]:
+    with running_icecast(tmp_path) as daemon:
+        yield daemon
+
+
+def test_listeners_are_read_from_the_public_status() -> None:
+    assert parse_status_json(ONE) == {"/wx.mp3": 3}
+    assert parse_status_json(TWO) == {"/wx.mp3": 3, "/a/b.ogg": 0}
+    assert parse_status_json(b'{"icestats":{}}') == {}
+
+
+def test_listeners_are_read_from_the_admins_statistics() -> None:
+    assert parse_stats_xml(XML) == {"/wx.mp3": 2}
+
+
+@pytest.mark.parametrize("answer", [b"", b"{", b"[]", b"{}", b'{"icestats":3}'])
+def test_what_is_no_status_is_refused(answer: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_status_json(answer)
+
+
+@pytest.mark.parametrize("answer", [b"", b"<a>", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_what_is_no_statistics_is_refused(answer: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_stats_xml(answer)
+
+
+def test_a_title_for_a_mount_that_is_not_there_is_refused(icecast: IcecastDaemon) -> None:
+    with pytest.raises(LinkError, match="does not take a title for /none"):
+        update_title(icecast.server, "/none", "A title")
+    assert read_listeners(icecast.server) == {}
+
+
+def test_a_wrong_admin_password_is_said(icecast: IcecastDaemon) -> None:
+    server = dataclasses.replace(icecast.server, admin_password="wrong")  # noqa: S106 - that of nobody
+    with pytest.raises(LinkError, match=r"refuses the title \(401\): compare admin_password_file"):
+        update_title(server, "/wx.mp3", "A title")
+
+
+def test_a_server_that_is_not_there_or_silent_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = IcecastServer("127.0.0.1", silent.getsockname()[1])
+        with pytest.raises(LinkError, match="cannot be asked"):
+            read_listeners(server, timeout_s=0.3)
+    with pytest.raises(LinkError, match="cannot be asked"):
+        update_title(server, "/wx.mp3", "A title", timeout_s=0.3)
