@@ -1,7 +1,8 @@
 """``herald demo``: the whole station on a bare machine, with a generated antenna.
 
-Real parts: a Redis server, a dongle's ``rtl_tcp`` server that plays a generated station, the SDR service and the audio
-service, each a process of its own. This program only starts them, restarts what dies, and shows what Redis says.
+Real parts: a Redis server, a dongle's ``rtl_tcp`` server that plays a generated station, the SDR service, the audio
+service, and an Icecast that its channels are streamed to, each a process of its own. This program only starts them,
+restarts what dies, and shows what Redis says.
 Nothing of the demo leaves the machine, and every alert of it is marked as the demo's.
 """
 
@@ -26,6 +27,7 @@ from app_core.base.telemetry import configure_logging
 from app_core.bridge.alert_stream import AlertTail
 from app_core.bridge.connection import RedisLink
 from app_core.bridge.local_redis import DEFAULT_PORT, LocalRedis, free_port
+from services.demo_icecast import DemoIcecast, start_icecast
 from services.demo_view import DemoView, JsonView, LiveView, PlainView
 from services.runner import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, exit_code_of, stop_on_signals
 from services.settings import load_redis_settings, settings_variables
@@ -73,8 +75,8 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "herald" / "demo"
 
 
-def station_text(antenna_port: int) -> str:
-    """Give the demo's ``station.toml``: one dongle, seven channels."""
+def station_text(antenna_port: int, icecast: DemoIcecast, web_port: int) -> str:
+    """Give the demo's ``station.toml``: one dongle, seven channels, and where they can be heard."""
     lines = [
         "# Written by `herald demo` at every start.",
         '[station]\nname = "Herald demo"\ndemo = true\n',
@@ -88,6 +90,7 @@ def station_text(antenna_port: int) -> str:
             f'[[channels]]\nid = "wx{number}"\nreceiver_id = "{RECEIVER_ID}"\nfrequency_hz = {frequency_hz}\n'
             f'name = "{frequency_hz / 1e6:.3f} MHz"\n'
         )
+    lines += [icecast.table(), f"[web_audio]\nport = {web_port}\n", "[dead_air]\n"]
     return "\n".join(lines)
 
 
@@ -114,8 +117,10 @@ class Demo:
         else:
             self.redis = self.local_redis.settings
             self.redis_description = self.local_redis.program.description
-        antenna_port = free_port()
-        folder.station.write_text(station_text(antenna_port), encoding="utf-8")
+        self.icecast, receiver = start_icecast(folder.root, self._log("icecast"))
+        antenna_port, web_port = free_port(), free_port()
+        folder.station.write_text(station_text(antenna_port, self.icecast, web_port), encoding="utf-8")
+        self.web_url = f"http://127.0.0.1:{web_port}/listen"
         python = [sys.executable, "-m"]
         config = ["--config", str(folder.station)]
         antenna = [*python, "services.synth_service", "--port", str(antenna_port)]
@@ -124,6 +129,7 @@ class Demo:
             "antenna": self._child("antenna", antenna),
             "sdr": self._child("sdr", [*python, "services.sdr_service", *config]),
             "audio": self._child("audio", [*python, "services.audio_service", *config]),
+            "icecast": receiver,
         }
         if self.local_redis is not None:
             self.children["redis"] = self.local_redis
@@ -134,7 +140,7 @@ class Demo:
         self._supervisor = Supervisor(stages)
 
     def start(self) -> None:
-        """Start everything behind Redis, which runs already."""
+        """Start everything but Redis and Icecast, which run already."""
         self._supervisor.start()
 
     def watch(self) -> None:
@@ -215,6 +221,8 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
     shown: set[tuple[str, int]] = set()
     try:
         view.begin(demo.redis_description, demo.redis.describe(), folder.root)
+        mounts = {f"wx{number}": demo.icecast.mount_url(f"wx{number}") for number in range(1, len(CHANNELS_HZ) + 1)}
+        view.show_listening(demo.icecast.description, mounts, demo.web_url)
         demo.start()
         while not stopping.is_set():
             demo.watch()

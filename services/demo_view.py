@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,10 @@ class DemoView(Protocol):
 
     def begin(self, redis_description: str, redis_where: str, folder: Path) -> None:
         """Show which Redis it is and where things are kept."""
+        ...
+
+    def show_listening(self, receiver: str, mounts: Mapping[str, str], web_url: str) -> None:
+        """Show which program receives the streams, where each channel is heard, and the list of the web audio."""
         ...
 
     def show_status(self, link: RedisLink, restarts: dict[str, int]) -> None:
@@ -120,6 +125,10 @@ class JsonView(_ChangesView):
         """Tell where things are."""
         self._tell("start", redis=redis_description, redis_address=redis_where, folder=str(folder))
 
+    def show_listening(self, receiver: str, mounts: Mapping[str, str], web_url: str) -> None:
+        """Tell where the streams are."""
+        self._tell("listen", receiver=receiver, mounts=dict(mounts), web=web_url)
+
     def tell_change(self, what: str, state: object) -> None:
         """Tell one change of state."""
         self._tell("state", what=what, state=state)
@@ -145,6 +154,13 @@ class PlainView(_ChangesView):
         """Say where things are."""
         self._say("DEMO: a generated station, not a real one. Nothing of it leaves this machine.")
         self._say(f"Redis: {redis_description}, at {redis_where}; alerts and logs: {folder}")
+
+    def show_listening(self, receiver: str, mounts: Mapping[str, str], web_url: str) -> None:
+        """Say where the streams are."""
+        self._say(f"Streams go to {receiver}; listen with VLC or mpv:")
+        for url in mounts.values():
+            self._say(f"  {url}")
+        self._say(f"or with a browser, without Icecast: {web_url}/{next(iter(mounts))}.mp3 (the list: {web_url})")
 
     def tell_change(self, what: str, state: object) -> None:
         """Say one change of state."""
@@ -181,6 +197,7 @@ class LiveView:
         self._restarts: dict[str, int] = {}
         self._folder = Path()
         self._redis_cli = "redis-cli"
+        self._listening = Text("")
         self._live = Live(console=Console(), refresh_per_second=4, screen=False, auto_refresh=False)
 
     def begin(self, redis_description: str, redis_where: str, folder: Path) -> None:
@@ -190,6 +207,11 @@ class LiveView:
         port = redis_where.partition("/")[0].rpartition(":")[2]
         self._redis_cli = f"redis-cli -p {port}" if port.isdigit() and port != "6379" else "redis-cli"
         self._live.start()
+
+    def show_listening(self, receiver: str, mounts: Mapping[str, str], web_url: str) -> None:
+        """Keep the line about the streams."""
+        first, *_, last = mounts.values()
+        self._listening = Text(f"listen (VLC, mpv): {first} to {last.rpartition('/')[2]}, by {receiver}", style="dim")
 
     def show_status(self, link: RedisLink, restarts: dict[str, int]) -> None:
         """Draw the screen."""
@@ -224,6 +246,7 @@ class LiveView:
             self._channels(),
             *self._alert_panels(),
             *(Text(error, style="bold red") for error in self._errors),
+            self._listening,
             Text(
                 f"look: {self._redis_cli} GET sdr:metrics    logs: {self._folder / 'log'}    stop: Ctrl-C", style="dim"
             ),

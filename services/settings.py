@@ -22,7 +22,19 @@ from app_core.base.errors import ConfigError
 from app_core.bridge.connection import RedisSettings
 from services.presets import expand_presets
 
-STATION_TABLES = ("station", "redis", "receivers", "channels", "alerts", "captures")
+STATION_TABLES = (
+    "station",
+    "redis",
+    "receivers",
+    "channels",
+    "alerts",
+    "captures",
+    "sources",
+    "icecast",
+    "web_audio",
+    "loudspeaker",
+    "dead_air",
+)
 """Tables that ``station.toml`` may hold."""
 
 STATION_PLACES = (Path("station.toml"), Path("/etc/herald/station.toml"))
@@ -51,6 +63,7 @@ class StationTable(BaseModel):
     prometheus_host: str = "127.0.0.1"
     prometheus_port_sdr: Annotated[int, Field(ge=1, le=65535)] | None = None
     prometheus_port_audio: Annotated[int, Field(ge=1, le=65535)] | None = None
+    prometheus_port_streams: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
 class ProgramSettings(BaseSettings):

@@ -147,8 +147,8 @@ class StationStatus:
             table.add_row(
                 Text("  HEARD    ", style=_GOOD) if flows else Text("  SILENT   ", style=_BAD),
                 Text(name, style="bold"),
-                f"{_number(entry.get('frequency_hz')) / 1e6:.4f} MHz",
-                _signal(entry, wide=wide),
+                _place(entry),
+                _signal(entry, wide=wide) if "snr_db" in entry else "",
                 _age_text(pcm_age_s),
                 f"{bursts} bursts, {n_headers} headers" if wide else f"{n_headers} headers",
                 *([header] if beside else []),
@@ -199,6 +199,13 @@ def _table(columns: Sequence[str]) -> Table:
         # The second one, a name, gives way where there is too little room.
         table.add_column(column, no_wrap=number != 1, overflow="ellipsis")
     return table
+
+
+def _place(entry: Mapping[str, Any]) -> str:
+    """Say where a channel's audio comes from: a frequency, or the kind of its source."""
+    if entry.get("frequency_hz"):
+        return f"{_number(entry['frequency_hz']) / 1e6:.4f} MHz"
+    return str(entry.get("source_type") or "")
 
 
 def _signal(entry: Mapping[str, Any], *, wide: bool) -> str:

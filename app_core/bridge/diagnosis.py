@@ -149,8 +149,13 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
             late.append(Verdict("channel", f"{channel_id}: its frequency is outside the receiver's band", look))
             continue
         age_s = total_age_s(entry.get("last_pcm_age_s"), aged.age_s)
-        if age_s is None or age_s > max_age_s:
+        if (age_s is not None and age_s <= max_age_s) or entry.get("ended"):
+            continue
+        if _is_of_radio(entry):
             late.append(Verdict("decoder", f"{channel_id}: {_since('audio', age_s)}", look))
+        else:
+            reason = entry.get("last_error") or "it gives none"
+            late.append(Verdict("source", f"{channel_id}: {_since('audio', age_s)}: {reason}", look))
     if not any(verdict.stage == "decoder" for verdict in late):
         return late
     # No samples, no audio: the cause then stands before this service. The two statuses are not of the same moment.
@@ -158,14 +163,25 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
 
 
 def diagnose(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdict]:
-    """Judge the whole station from the antenna to decoded audio; empty when all is well."""
+    """Judge the whole station from the antenna to decoded audio; empty when all is well.
+
+    A station that listens to streams alone has no radio that could be missing.
+    """
+    channels = health.audio.message.channels if health.audio is not None else {}
+    has_radio = health.sdr is not None or not channels or any(_is_of_radio(entry) for entry in channels.values())
+    of_radio = diagnose_sdr(health, max_age_s) if has_radio else []
     # A dictionary keeps the order and drops what both name.
-    return list(dict.fromkeys([*diagnose_sdr(health, max_age_s), *diagnose_audio(health, max_age_s)]))
+    return list(dict.fromkeys([*of_radio, *diagnose_audio(health, max_age_s)]))
 
 
 def is_stopped(entry: dict[str, Any]) -> bool:
     """Whether a person has stopped this receiver."""
     return entry.get("state") == "stopped"
+
+
+def _is_of_radio(entry: dict[str, Any]) -> bool:
+    """Whether a channel's audio comes from a receiver, and not from a stream, a sound card or a file."""
+    return str(entry.get("source_type", "sdr")) == "sdr"
 
 
 def total_age_s(reported_s: object, message_age_s: float) -> float | None:

@@ -18,6 +18,8 @@ AUDIO_COMMANDS = "audio:commands"
 AUDIO_COMMANDS_UNDER_WAY = "audio:commands:under_way"
 AUDIO_HEARTBEAT = "audio:heartbeat"
 AUDIO_METRICS = "audio:metrics"
+STREAM_HEARTBEAT = "audio:stream_heartbeat"
+STREAMS = "audio:streams"
 ALERTS = "eas:alerts"
 
 SPECTRUM_TTL_S = 5
@@ -99,4 +101,15 @@ def command_result(command_id: str) -> str:
 
 def pcm(channel_id: str) -> str:
     """Channel on which a demodulated channel's audio is published."""
-    return f"audio:pcm:{channel_id}"
+    return f"{_PCM_PREFIX}{channel_id}"
+
+
+EVERY_PCM = "audio:pcm:*"
+"""Pattern of `pcm` for all channels."""
+
+_PCM_PREFIX = "audio:pcm:"
+
+
+def channel_of_pcm(name: str) -> str:
+    """Give whose audio a channel that `EVERY_PCM` matches carries."""
+    return name.removeprefix(_PCM_PREFIX)

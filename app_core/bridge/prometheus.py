@@ -1,9 +1,9 @@
 """Metrics for Prometheus, on a port of their own, made of the very messages that go to Redis.
 
-Nothing is counted here: at every scrape the latest ``sdr:metrics`` or ``audio:metrics`` message is written in another
-form, so the two cannot disagree. Names carry base units, counters end in ``_total``; labels are ``receiver``,
-``channel``, and what a family is counted by. Ages are those of the scrape, not of the message, so that a program which
-hangs is seen to grow old.
+Nothing is counted here: at every scrape the latest ``sdr:metrics``, ``audio:metrics`` or ``audio:streams`` message is
+written in another form, so the two cannot disagree. Names carry base units, counters end in ``_total``; labels are
+``receiver``, ``channel``, and what a family is counted by. Ages are those of the scrape, not of the message, so that a
+program which hangs is seen to grow old.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app_core.bridge import keys
-from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+from app_core.bridge import keys, stream_metrics
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage, StreamsMessage
 
 log = logging.getLogger(__name__)
 
-MetricsSource = Callable[[], SdrMetricsMessage | AudioMetricsMessage | None]
+MetricsSource = Callable[[], SdrMetricsMessage | AudioMetricsMessage | StreamsMessage | None]
 
 # Field of the status table: name of the metric, what it says. A path through nested tables is written with dots.
 _Table = Mapping[str, tuple[str, str]]
@@ -160,6 +160,8 @@ class StatusCollector(Collector):
         age_s = max(0.0, time.time() - message.timestamp)
         age.add_metric([message.service], age_s)
         found: list[Metric] = [age]
+        if isinstance(message, StreamsMessage):
+            return found + _streams(message, age_s)
         receivers = message.receivers
         if isinstance(message, SdrMetricsMessage):
             found += _families("receiver", receivers, _RECEIVER_GAUGES, _RECEIVER_COUNTERS, _RECEIVER_AGES, age_s)
@@ -173,10 +175,7 @@ class StatusCollector(Collector):
             queues = message.redis
         found += _families("queue", queues, _OUTBOX_GAUGES, _OUTBOX_COUNTERS, _OUTBOX_AGES, age_s)
         found += _commands(message.commands)
-        restarts = CounterMetricFamily("herald_worker_restarts", "Restarts of a thread.", labels=["worker"])
-        for name, worker in message.workers.items():
-            restarts.add_metric([name], float(worker.get("restarts", 0)))
-        found.append(restarts)
+        found.append(_restarts(message.workers))
         return found
 
 
@@ -209,6 +208,26 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _streams(message: StreamsMessage, age_s: float) -> list[Metric]:
+    tables = stream_metrics
+    mounts, sources = message.mounts, message.feed.get("sources", {})
+    return [
+        *_families("channel", mounts, tables.MOUNT_GAUGES, tables.MOUNT_COUNTERS, tables.MOUNT_AGES, age_s),
+        *_families("", {"": message.feed}, tables.FEED_GAUGES, tables.FEED_COUNTERS, {}, age_s),
+        *_families("channel", sources, {}, {}, tables.SOURCE_AGES, age_s),
+        tables.dead_air(message),
+        *_families("queue", {"out": message.redis}, _OUTBOX_GAUGES, _OUTBOX_COUNTERS, _OUTBOX_AGES, age_s),
+        _restarts(message.workers),
+    ]
+
+
+def _restarts(workers: Mapping[str, Mapping[str, Any]]) -> Metric:
+    family = CounterMetricFamily("herald_worker_restarts", "Restarts of a thread.", labels=["worker"])
+    for name, worker in workers.items():
+        family.add_metric([name], float(worker.get("restarts", 0)))
+    return family
 
 
 def _families(

@@ -31,6 +31,8 @@ class Subscriber(Worker):
         Where Redis is.
     channels
         Names of the channels.
+    patterns
+        Patterns of further channels, as Redis's PSUBSCRIBE takes them.
     on_message
         Called in this worker's thread with the channel and the payload. It must not wait and must not raise.
     """
@@ -42,10 +44,12 @@ class Subscriber(Worker):
         on_message: Callable[[str, bytes], None],
         *,
         name: str = "Subscriber",
+        patterns: Sequence[str] = (),
     ) -> None:
         super().__init__(name)
         self._link = RedisLink(settings)
         self._channels = list(channels)
+        self._patterns = list(patterns)
         self._on_message = on_message
         self.message_count = 0
         self.subscription_count = 0
@@ -69,7 +73,10 @@ class Subscriber(Worker):
     def _listen(self, client: redis.Redis, stopping: threading.Event, backoff: Backoff) -> None:
         """Receive until stopped; a lost connection leaves as redis-py's own error."""
         with client.pubsub() as subscription:  # type: ignore[no-untyped-call]
-            subscription.subscribe(*self._channels)
+            if self._channels:
+                subscription.subscribe(*self._channels)
+            if self._patterns:
+                subscription.psubscribe(*self._patterns)
             heard_s = pinged_s = time.monotonic()
             while not stopping.is_set():
                 message = subscription.get_message(timeout=0.2)
@@ -85,13 +92,13 @@ class Subscriber(Worker):
 
     def _take(self, message: dict[str, object], backoff: Backoff) -> None:
         kind = message["type"]
-        if kind == "subscribe":
+        if kind in ("subscribe", "psubscribe"):
             if not self._link.connected:
                 self._link.connected = True
                 log.info("subscribed to %s", _text(message["channel"]))
             self.subscription_count += 1
             backoff.reset()
-        elif kind == "message":
+        elif kind in ("message", "pmessage"):
             self.message_count += 1
             self.last_message_s = time.monotonic()
             payload = message["data"]

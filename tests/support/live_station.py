@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -47,13 +47,24 @@ frequency_hz = 162550000
 class LiveStation:
     """A station that runs; made by `live_station`."""
 
-    def __init__(self, folder: Path, redis: RedisServer, *, with_audio: bool, cleanup: ExitStack) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redis: RedisServer,
+        *,
+        with_audio: bool,
+        cleanup: ExitStack,
+        tables: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.redis = redis
         self.config = folder / "station.toml"
         antenna_port = free_port()
-        self.config.write_text(_STATION.format(redis_port=redis.port, antenna_port=antenna_port), encoding="utf-8")
+        station = _STATION.format(redis_port=redis.port, antenna_port=antenna_port) + tables
+        self.config.write_text(station, encoding="utf-8")
         self.environment = {"HERALD_DATA_DIR": str(folder / "kept"), "HERALD_STATION": str(self.config)}
+        self.environment |= environment or {}
         self._link = redis.link()
         cleanup.callback(self._link.close)
         self.antenna = self._start("antenna", ["services.synth_service", "--port", str(antenna_port)], cleanup)
@@ -69,7 +80,7 @@ class LiveStation:
         assert self.audio is not None
         assert self.audio.pid is not None
         children = psutil.Process(self.audio.pid).children()
-        return children[0].pid if children else None
+        return next((child.pid for child in children if "decode" in _words_of(child)), None)
 
     def log(self, name: str) -> str:
         """Give what a program has logged."""
@@ -105,11 +116,34 @@ class LiveStation:
         child.stop(20.0)
 
 
+def _words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
 @contextmanager
-def live_station(folder: Path, *, with_audio: bool) -> Iterator[LiveStation]:
-    """Start a station for the length of a block, and wait until it is locked and decodes."""
+def live_station(
+    folder: Path, *, with_audio: bool, tables: str = "", environment: Mapping[str, str] | None = None
+) -> Iterator[LiveStation]:
+    """Start a station for the length of a block, and wait until it is locked and decodes.
+
+    Parameters
+    ----------
+    folder
+        For its settings, logs and alerts.
+    with_audio
+        Whether the audio program runs, too.
+    tables
+        More of its ``station.toml``.
+    environment
+        More variables for its programs.
+    """
     with running_redis(folder) as redis, ExitStack() as cleanup:
-        station = LiveStation(folder, redis, with_audio=with_audio, cleanup=cleanup)
+        station = LiveStation(
+            folder, redis, with_audio=with_audio, cleanup=cleanup, tables=tables, environment=environment
+        )
         eventually(station.is_locked, "the lock", START_S)
         if with_audio:
             eventually(station.is_decoding, "the first audio", START_S)

@@ -69,8 +69,10 @@ class Program:
                 ("antenna", "services.synth_service"),
                 ("sdr", "services.sdr_service"),
                 ("decode", "--role decode"),
+                ("stream", "--role stream"),
                 ("audio", "services.audio_service"),
                 ("redis", "redis-server"),
+                ("icecast", "icecast"),
             ):
                 if mark in words:
                     found[name] = process

@@ -162,3 +162,16 @@ def test_nonsense_in_the_key_is_a_verdict_and_no_crash(redis_server: RedisServer
     assert verdict.stage == "SDR service"
     assert verdict.reason
     link.close()
+
+
+def test_a_station_that_listens_to_streams_alone_misses_no_radio() -> None:
+    assert diagnose(StationHealth(None, _audio(source_type="stream"))) == []
+    assert _stages(diagnose(StationHealth(None, _audio(source_type="sdr")))) == ["SDR service"]
+    assert _stages(diagnose(StationHealth(None, None))) == ["SDR service", "decode job"]
+
+
+def test_a_stream_that_gives_nothing_is_the_broken_stage_and_says_why() -> None:
+    health = StationHealth(_sdr(), _audio(source_type="stream", last_pcm_age_s=9.0, last_error="the server is full"))
+    [verdict] = diagnose(health)
+    assert (verdict.stage, verdict.reason) == ("source", "wx7: no audio for 9.5 s: the server is full")
+    assert diagnose(StationHealth(_sdr(), _audio(source_type="file", last_pcm_age_s=9.0, ended=True))) == []

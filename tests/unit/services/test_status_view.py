@@ -170,3 +170,10 @@ def test_a_receiver_off_its_frequency_is_told_what_to_set() -> None:
     assert f"noaa-1: carriers are off by the same share everywhere: {advice}" in _shown(off)
     right = _status(_receiver(), inputs={"noaa-1": {"frequency_correction_ppm": 0.2, "frequency_advice": ""}})
     assert "carriers are off" not in _shown(right)
+
+
+def test_a_stream_is_shown_by_its_kind_and_without_a_signal() -> None:
+    status = _status(_receiver(), frequency_hz=None, source_type="stream", name="The mirror")
+    [line] = [line for line in _shown(status).splitlines() if "The mirror" in line]
+    assert "stream" in line
+    assert "MHz" not in line

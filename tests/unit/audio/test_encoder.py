@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app_core.audio import encoder as encoder_module
+from app_core.audio.broadcast_queue import BroadcastQueue
+from app_core.audio.codecs import MP3, OPUS, Codec
+from app_core.audio.encoder import FfmpegEncoder, s16_bytes
+from app_core.audio.ffmpeg_process import STDERR_LINES, ErrorLines
+from app_core.base.blocks import PcmBlock
+from tests.support.programs import eventually, require_program
+from tests.support.tone_source import ToneSource, decode_stream
+
+
+def pcm_block(n: int = 2400, first_sample: int = 0) -> PcmBlock:
+    return PcmBlock(np.zeros(n, np.float32), 24_000.0, first_sample, 0.0, 0)
+
+
+class Running:
+    def __init__(self, codec: Codec, **options: object) -> None:
+        self.queue = BroadcastQueue("wx")
+        self.pieces: list[bytes] = []
+        self.fresh_at: list[int] = []
+        self.encoder = FfmpegEncoder(
+            "wx",
+            codec,
+            self.queue.subscribe("encoder", 5.0),
+            self.pieces.append,
+            on_fresh=lambda: self.fresh_at.append(len(self.pieces)),
+            **options,  # type: ignore[arg-type]
+        )
+
+    @property
+    def encoded(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def wait_for_output(self) -> None:
+        before = len(self.pieces)
+        eventually(lambda: len(self.pieces) > before, "output")
+
+
+@contextmanager
+def running(codec: Codec = MP3, **options: object) -> Iterator[Running]:
+    require_program("ffmpeg")
+    run = Running(codec, **options)
+    with run.encoder:
+        yield run
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Replace FFmpeg by a shell script."""
+
+    def install(script: str) -> None:
+        program = tmp_path / "ffmpeg"
+        program.write_text("#!/bin/sh\n" + script, encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setattr(encoder_module, "find_ffmpeg", lambda: str(program))
+
+    return install
+
+
+def test_audio_becomes_16_bits_clipped_and_without_nonsense() -> None:
+    pcm = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, np.nan, np.inf, -np.inf], np.float32)
+    samples = np.frombuffer(s16_bytes(pcm), "<i2")
+    assert samples.tolist() == [0, 32767, -32767, 32767, -32767, 16384, 0, 32767, -32767]
+    assert np.isnan(pcm[6])
+
+
+def test_stereo_goes_out_in_turn() -> None:
+    pcm = np.array([[0.5, -0.5], [0.25, -0.25]], np.float32)
+    assert np.frombuffer(s16_bytes(pcm), "<i2").tolist() == [16384, -16384, 8192, -8192]
+
+
+def test_silence_comes_at_once_while_the_source_has_said_nothing() -> None:
+    with running() as run:
+        run.wait_for_output()
+        assert run.encoder.is_starving
+        assert run.encoder.status()["silence_s"] > 0.0
+
+
+def test_without_silence_a_source_that_says_nothing_has_no_stream() -> None:
+    with running(starved_after_s=None) as run:
+        eventually(lambda: run.encoder.pid is not None, "FFmpeg")
+        assert not run.encoder.is_starving
+        assert run.pieces == []
+
+
+def test_a_change_of_format_gives_a_fresh_stream_and_loses_no_audio() -> None:
+    with running(starved_after_s=None) as run:
+        for number in range(10):
+            run.queue.put(pcm_block(2400, number * 2400))
+        eventually(lambda: run.encoder.status()["fed_s"] > 0.99, "a second of audio")
+        stereo = PcmBlock(np.zeros((48_000, 2), np.float32), 48_000.0, 0, 0.0, 1)
+        run.queue.put(stereo)
+        eventually(lambda: run.encoder.status()["channels"] == 2, "the other format")
+        eventually(lambda: len(run.fresh_at) == 2, "a fresh stream")
+        run.encoder.start_anew()
+        eventually(lambda: len(run.fresh_at) == 2 and run.encoder.status()["fed_s"] > 1.9, "all of it")
+        first = b"".join(run.pieces[: run.fresh_at[1]])
+        assert len(decode_stream(first)) / 48_000 == pytest.approx(1.0, abs=0.1)
+        assert run.encoder.restarts == 0
+
+
+@pytest.mark.parametrize("codec", [MP3, OPUS], ids=lambda codec: codec.name)
+def test_a_killed_ffmpeg_is_replaced_and_what_waited_is_heard(codec: Codec) -> None:
+    with running(codec) as run, ToneSource(run.queue.put):
+        run.wait_for_output()
+        pid = run.encoder.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: run.encoder.restarts == 1, "its loss")
+        eventually(lambda: len(run.fresh_at) == 2, "a fresh stream")
+        status = run.encoder.status()
+        assert "killed by signal 9" in status["last_error"]
+        after = b"".join(run.pieces[run.fresh_at[1] :])
+        assert after.startswith(b"OggS" if codec.is_ogg else b"\xff")
+
+
+def test_an_asked_for_restart_carries_the_new_title() -> None:
+    with running(OPUS, title="Before") as run, ToneSource(run.queue.put):
+        eventually(lambda: b"Before" in run.encoded, "the first title")
+        run.encoder.start_anew("After")
+        eventually(lambda: b"After" in run.encoded, "the other title")
+        assert run.encoder.restarts == 0
+
+
+def test_a_frozen_ffmpeg_is_replaced() -> None:
+    with running(mute_after_s=1.0) as run, ToneSource(run.queue.put):
+        run.wait_for_output()
+        pid = run.encoder.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: run.encoder.restarts >= 1, "its loss")
+        eventually(lambda: run.encoder.pid not in (None, pid), "another one")
+        assert "no output for 1 s" in " ".join(run.encoder.status()["stderr"])
+
+
+def test_the_last_words_of_ffmpeg_are_kept(fake_ffmpeg: Callable[[str], None]) -> None:
+    fake_ffmpeg("i=0; while [ $i -lt 80 ]; do i=$((i+1)); echo line $i >&2; done; exit 3\n")
+    run = Running(MP3)
+    with run.encoder:
+        eventually(lambda: run.encoder.restarts >= 2, "two of its ends")
+        status = run.encoder.status()
+        assert len(status["stderr"]) == STDERR_LINES
+        assert status["stderr"][-1] == "line 80"
+        assert status["last_error"] == "FFmpeg ended with exit code 3: line 80"
+
+
+def test_errors_that_nobody_reads_would_stop_it_and_do_not(fake_ffmpeg: Callable[[str], None]) -> None:
+    fake_ffmpeg("head -c 1000000 /dev/zero | tr '\\0' 'x' | fold -w 100 >&2; exec cat\n")
+    run = Running(MP3)
+    with run.encoder:
+        run.wait_for_output()
+
+
+def test_a_machine_without_ffmpeg_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_module, "find_ffmpeg", lambda: None)
+    run = Running(MP3)
+    with run.encoder:
+        eventually(lambda: "apt-get install ffmpeg" in run.encoder.status()["last_error"], "the advice")
+
+
+def test_a_write_never_waits_for_an_ffmpeg_that_reads_nothing(fake_ffmpeg: Callable[[str], None]) -> None:
+    fake_ffmpeg("exec sleep 60\n")
+    run = Running(MP3, mute_after_s=60.0)
+    with run.encoder:
+        eventually(lambda: run.encoder.pid is not None, "the process")
+        for number in range(200):
+            run.queue.put(pcm_block(2400, number * 2400))
+        eventually(lambda: run.queue.status()["encoder"]["depth_s"] > 3.0, "audio that waits")
+        assert run.queue.status()["encoder"]["dropped_count"] > 0
+        run.encoder.stop(5.0)
+        assert not run.encoder.is_alive
+
+
+def test_silence_goes_on_after_the_source_has_closed() -> None:
+    with running() as run:
+        run.wait_for_output()
+        run.encoder._subscription.close()
+        before_s = run.encoder.status()["silence_s"]
+        eventually(lambda: run.encoder.status()["silence_s"] > before_s + 0.5, "more silence")
+
+
+def test_the_subscription_ends_with_the_encoder() -> None:
+    with running() as run:
+        eventually(lambda: run.encoder.pid is not None, "FFmpeg")
+    assert run.queue.status() == {}
+    assert run.encoder.pid is None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("Encoder-")]
+
+
+def test_lines_come_whole_however_they_are_cut() -> None:
+    errors = ErrorLines()
+    for piece in (
+        b"first l",
+        b"ine\nsecond\rthi",
+        b"rd\n\nGuessed Channel Layout for Input Stream #0.0 : mono\n",
+        b"x" * 600,
+    ):
+        errors.take(piece)
+    assert errors.lines[:3] == ["first line", "second", "third"]
+    assert errors.last == "x" * 500
