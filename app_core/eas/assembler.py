@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.base.errors import WireError
+from app_core.eas.calibration import scale_of, scaled
 from app_core.eas.event_codes import event_codes
 from app_core.eas.events import SoftBits
 from app_core.eas.evidence import Evidence, coherent_evidence, noncoherent_evidence
@@ -29,7 +30,7 @@ _ROUNDS = 5  # two or three settle nearly everything; a strong echo takes more
 _MAX_ERROR_STRONG = 1e-5  # of a lone burst before the others come: what follows could only confirm it
 _MAX_ERROR_EARLY = 3e-5  # while more bursts may come, waiting costs little
 _MAX_ERROR_FEW = 1e-4  # one or two bursts, and no more to come: a model of the noise that is wrong is wrong in all
-_MAX_ERROR = 3e-4
+_MAX_ERROR = 5e-4
 _STRONG_DB = 11.0  # Eb/N0, under the 13 dB beyond which no noise is measured
 _MAX_MISFIT = 0.02
 _MAX_CONTRADICTION = 12.0
@@ -201,6 +202,8 @@ def _assemble(bursts: Sequence[Burst], start: Reading | None = None) -> Verdict:
             for burst in bursts:
                 burst.refine_clock(bits)
         evidences = [coherent_evidence(burst, bits) for burst in bursts]
+        scale = scale_of(evidences, reading.text, reading.bits)
+        evidences = [scaled(evidence, scale) for evidence in evidences]
         total = _sum(evidences, 1.0 / (1.0 + (len(bursts) - 1) * _repetition(evidences)))
         previous, reading = reading, read_header(total)
         settled = reading.text == previous.text

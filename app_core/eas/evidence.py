@@ -15,14 +15,25 @@ from numpy.typing import NDArray
 from app_core.dsp._evidence_kernels import bit_densities
 from app_core.eas.channel_fit import Channel, fit_channel
 from app_core.eas.framing import Burst
-from app_core.eas.noise import LEVELS, LOUD, NO_TAIL, SideNoise, fit_side_noise, refreshed, tone_noise
+from app_core.eas.noise import (
+    LEVELS,
+    LOUD,
+    NO_TAIL,
+    SideNoise,
+    fit_side_noise,
+    refreshed,
+    side_power,
+    tone_noise,
+)
 from app_core.eas.timing import KNOWN_BITS, N_PREAMBLE_BITS
 
 F64 = NDArray[np.float64]
 C128 = NDArray[np.complex128]
 
 _LARGEST_EVIDENCE = 20.0  # as for a fitted channel
-_LARGEST_RATIO = 18.0  # nats for one bit of one burst: what no model foresaw happens once in a hundred million
+LARGEST_RATIO = 18.0
+"""Of one bit of one burst: what no model foresaw happens once in a hundred million. [nats]"""
+
 _OWN_NOISE = 3.0  # times the side tones' noise: white noise, FM and filters have 0.8 to 1.5, codecs 6 to 10
 # Such noise is less even than it looks, and repeats itself: what evidence is then worth, measured with MP3, AAC, Vorbis
 # and Opus at their lowest bit rates by how often it is wrong.
@@ -57,7 +68,7 @@ def _noise_of(burst: Burst, n_used: int) -> SideNoise:
     old = burst.noise
     if old is not None and abs(old.n_used - n_used) <= _SAME_LENGTH and burst.fresh:
         return old
-    power = (np.abs(burst.correlation[:, 2:]) ** 2).sum(axis=1)
+    power = side_power(burst.correlation[:, 2:], burst.valid, n_used)
     if old is not None and abs(old.n_used - n_used) <= _SAME_LENGTH and len(power) >= n_used:
         burst.noise = refreshed(old, power, burst.valid)
     else:
@@ -67,11 +78,11 @@ def _noise_of(burst: Burst, n_used: int) -> SideNoise:
 
 
 def _limited(density: F64) -> F64:
-    """Evidence, shape (n_bits, 2), from densities of 0, 1 and nothing; its ratios held within `_LARGEST_RATIO`."""
+    """Evidence, shape (n_bits, 2), from densities of 0, 1 and nothing; its ratios held within `LARGEST_RATIO`."""
     evidence = density[:, :2] - density[:, 2:]
     middle = evidence.mean(axis=1)
     ratio = np.clip(evidence[:, 1] - evidence[:, 0], -60.0, 60.0)
-    ratio = np.logaddexp(ratio, -_LARGEST_RATIO) - np.logaddexp(0.0, ratio - _LARGEST_RATIO)
+    ratio = np.logaddexp(ratio, -LARGEST_RATIO) - np.logaddexp(0.0, ratio - LARGEST_RATIO)
     return np.stack([middle - ratio / 2, middle + ratio / 2], axis=1)
 
 

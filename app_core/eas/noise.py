@@ -24,6 +24,7 @@ _RISE = 0.5  # a rise by a level more is half as likely
 _MEDIAN = 1.678  # of a sum of two exponential variables of mean 1
 _EVEN = 0.8  # variance over squared mean is 0.5 with even noise, within 0.1 for the shortest header
 _EM_TURNS = 2
+_MOST_SLOPE = 30.0  # of the noise's power between the side tones
 _MOST = 1e6  # of a side tone's power over the base; beyond the loudest level nothing is told apart
 
 
@@ -106,6 +107,28 @@ class SideNoise:
     def of(self, where: NDArray[np.bool_]) -> SideNoise:
         """Only the bits of a mask, shape (n_bits,)."""
         return SideNoise(self.base, self.power[where], self.weight[where], self.regime, self.n_used)
+
+
+def side_power(correlation: NDArray[np.complex128], valid: NDArray[np.bool_], n_used: int) -> F64:
+    """Add the powers of the side tones, shape (n_bits,), each weighted so that both have the same noise.
+
+    The noise of a discriminator behind its de-emphasis is several times as strong at the lower tone as at the upper.
+
+    Parameters
+    ----------
+    correlation
+        Shape (n_bits, 2): upper and lower side tone.
+    valid
+        Shape (n_bits,): where something was received.
+    n_used
+        Bits from here on are not measured.
+    """
+    power = np.abs(correlation) ** 2
+    used = valid.copy()
+    used[n_used:] = False
+    upper, lower = np.median(power[used], axis=0) if used.any() else (0.0, 0.0)
+    ratio = float(np.sqrt(np.clip(lower / upper, 1.0 / _MOST_SLOPE, _MOST_SLOPE))) if upper > 0.0 else 1.0
+    return np.asarray(power[:, 0] * ratio + power[:, 1] / ratio, np.float64)
 
 
 def fit_side_noise(power: F64, valid: NDArray[np.bool_], n_used: int) -> SideNoise:

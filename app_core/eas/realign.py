@@ -17,6 +17,7 @@ from app_core.eas.timing import N_PREAMBLE_BITS, fit_bit_clock
 
 _LEAST_BITS = 120  # that must be there of the text: a quarter of a short header
 _SURE = 7.0  # standard deviations of noise; some 10 000 places are tried
+_LEAST_SHARE = 0.65  # other headers have much in common with it: 0.5; a burst of the same has 0.8 at 5 dB
 _CERTAIN_BIT = 4.0  # nats from which on a bit counts fully
 
 
@@ -54,19 +55,36 @@ def find_burst(
     margin = int(offset[-1])
     padded = np.concatenate([np.zeros(margin), balance, np.zeros(margin + 1)])
     n_tries = len(balance) + margin
-    score, square, n_heard = np.zeros(n_tries), np.zeros(n_tries), np.zeros(n_tries, np.int64)
-    for shift, w in zip(offset, weight, strict=True):
-        term = w * padded[shift : shift + n_tries]
-        score += term
-        square += term * term
-        n_heard += term != 0.0
+    laid = np.zeros(margin + 1)
+    laid[offset] = weight
+    score = _correlated(padded, laid)[:n_tries]
+    square = _correlated(padded**2, laid**2)[:n_tries]
+    # How many of the text's bits lie where something was received.
+    received = np.concatenate([[0], np.cumsum(padded != 0.0)])
+    n_heard = (received[margin + 1 : margin + 1 + n_tries] - received[:n_tries]) * (len(weight) / (margin + 1))
     # In units of what the same balances would give with signs by chance.
     sigmas = np.where(n_heard >= _LEAST_BITS, score / np.sqrt(np.maximum(square, 1e-9)), 0.0)
     best = int(sigmas.argmax())
     if sigmas[best] < _SURE:
         return None
-    text_start = low + 4.0 * (best - margin)
-    return _placed(history, gaps, like, soft_bits, text_start, (low, high))
+    burst = _placed(history, gaps, like, soft_bits, low + 4.0 * (best - margin), (low, high))
+    return burst if _share(burst, weight) > _LEAST_SHARE else None
+
+
+def _share(burst: Burst, weight: NDArray[np.float64]) -> float:
+    """How much of what either tone stands out in a burst agrees with a text, `weight` of shape (n_bits,): 1 is all."""
+    here = slice(N_PREAMBLE_BITS, N_PREAMBLE_BITS + len(weight))
+    magnitude = np.abs(burst.correlation[here, :2])
+    magnitude[~burst.valid[here]] = 0.0
+    agreeing = (magnitude[:, 0] - magnitude[:, 1]) * weight[: len(magnitude)]
+    return float(agreeing.sum() / max(float(np.abs(agreeing).sum()), 1e-30))
+
+
+def _correlated(values: NDArray[np.float64], pattern: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of `values`, shape (n,), times `pattern`, shape (m,), laid over every place of it; shape (n - m + 1,)."""
+    n = 1 << (len(values) - 1).bit_length()
+    spectrum = np.fft.rfft(values, n) * np.fft.rfft(pattern, n).conj()
+    return np.asarray(np.fft.irfft(spectrum, n)[: len(values) - len(pattern) + 1], np.float64)
 
 
 def _placed(

@@ -57,8 +57,7 @@ IMPAIRMENTS: dict[str, Callable[[Pcm, int], Pcm]] = {
     "mark 12 dB down": lambda pcm, rate_hz: twisted(pcm, -12.0, rate_hz),
     "speech 10 dB beneath": lambda pcm, rate_hz: with_speech(pcm, -10.0, rate_hz),
     "speech 6 dB beneath": lambda pcm, rate_hz: with_speech(pcm, -6.0, rate_hz),
-    # A longer echo of half the amplitude is beyond what every recording is decoded through.
-    "echo of 1 ms": partial(_echoed, 1e-3),
+    **{f"echo of {ms} ms": partial(_echoed, ms * 1e-3) for ms in (1, 2, 3, 5, 8)},
 }
 
 

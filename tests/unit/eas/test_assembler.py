@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from app_core.eas.assembler import agreement, assemble, likeness
+from app_core.eas.assembler import SoftMessage, agreement, assemble, assemble_receivers, likeness
 from app_core.eas.framing import Burst
 from app_core.eas.matched_filter import HOP, RATE, SampleHistory
 from app_core.eas.timing import N_PREAMBLE_BITS
-from tests.unit.eas.same_audio import HEADER, Pcm, burst, noisy, silence
+from tests.unit.eas.same_audio import HEADER, OTHER_HEADER, Pcm, burst, noisy, silence
 
 RATE_HZ = float(RATE)
 SAME_LENGTH = HEADER.replace("029095", "048113").replace("TOR", "SVR").replace("KEAX", "KLOT")
@@ -191,3 +191,33 @@ def test_silence_is_nothing() -> None:
     verdict = assemble([received(np.zeros(9000, np.float32))])
     assert verdict.header(early=False) is None
     assert agreement(received(np.zeros(9000, np.float32)), BITS) == (0.0, 0.0)
+
+
+def soft_message(text: str, eb_n0_db: float, seeds: tuple[int, ...]) -> SoftMessage:
+    bursts = tuple(heard(text, eb_n0_db, seed) for seed in seeds)
+    return SoftMessage(bursts, assemble(bursts), 0, 0)
+
+
+def test_receivers_that_are_too_weak_alone_decode_together() -> None:
+    weak = together = 0
+    for seed in range(0, 70, 10):
+        first = soft_message(HEADER, 5.3, (seed, seed + 1, seed + 2))
+        second = soft_message(HEADER, 5.3, (seed + 3, seed + 4, seed + 5))
+        if any(one.verdict.header(early=False) is not None for one in (first, second)):
+            continue
+        weak += 1
+        verdict = assemble_receivers([first, second])
+        assert verdict.bursts == 6
+        header = verdict.header(early=False)
+        if header is not None:
+            assert header.text == HEADER
+            together += 1
+    assert weak >= 4
+    assert together >= 0.75 * weak
+
+
+def test_what_a_receiver_heard_of_another_transmission_is_left_out() -> None:
+    mine, others = soft_message(HEADER, 12.0, (1, 2, 3)), soft_message(OTHER_HEADER, 9.0, (4, 5, 6))
+    verdict = assemble_receivers([others, mine])
+    assert verdict.bursts == 3
+    assert verdict.reading.text == HEADER
