@@ -70,7 +70,8 @@ class DecodeJob:
     plan
         What commands may change; None takes no commands.
     corrections_ppm
-        The ``frequency_correction_ppm`` that each receiver has by its table, where that is known.
+        The ``frequency_correction_ppm`` that each receiver has by its table, where that is known; what its samples
+        say is in force comes before it.
     sources
         Streams, sound cards and files that are listened to, too.
 
@@ -316,7 +317,9 @@ class DecodeJob:
             return {"frequency_correction_ppm": None, "frequency_advice": ""}
         advice = ""
         if abs(change_ppm) >= ADVICE_FROM_PPM:
-            known_ppm = self._corrections_ppm.get(receiver_id)
+            known_ppm = self._decoders[receiver_id].adapter.correction_in_force_ppm
+            if known_ppm is None:
+                known_ppm = self._corrections_ppm.get(receiver_id)
             advice = (
                 f"add {change_ppm:+.0f} to frequency_correction_ppm"
                 if known_ppm is None

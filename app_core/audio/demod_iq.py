@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.audio.decode_iq import IqSource
+from app_core.audio.loudness import LoudnessLeveler
+from app_core.base.blocks import PcmBlock
 from app_core.base.errors import ConfigError
 from app_core.demod.chain import channel_rate_hz, spec_of
 from app_core.demod.channel_config import ChannelConfig
@@ -30,6 +32,9 @@ _LARGEST_BLOCK = 1 << 22  # samples
 _ABSURD = 1e6
 
 _MEDIANS = ("level_dbfs", "snr_db", "frequency_error_hz", "deviation_hz")
+
+MAX_READINGS = 4096
+"""Readings that are kept for the medians; an even number. A stream may last for months."""
 
 
 class IqDemodulation:
@@ -56,7 +61,8 @@ class IqDemodulation:
     pydantic.ValidationError
         If the channel is none.
     ConfigError
-        If it does not lie within the band, all of it, or cannot be received at the recording's rate.
+        If it does not lie within the band, all of it, or cannot be received at the recording's rate, or its loudness
+        shall be leveled and the library that measures it is not installed.
     """
 
     def __init__(self, source: IqSource, table: dict[str, Any]) -> None:
@@ -86,7 +92,11 @@ class IqDemodulation:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self.n_audio = self._listener.n_audio
-        self._readings: list[dict[str, Any]] = []
+        target_lufs = self.config.loudness_lufs
+        self._leveler = None if target_lufs is None else LoudnessLeveler(target_lufs)
+        self._n_leveled = 0
+        self._readings = Thinned()
+        self._last_reading: dict[str, Any] = {}
 
     def steps(self) -> Iterator[tuple[float, NDArray[np.float32]]]:
         """Demodulate, once.
@@ -114,15 +124,16 @@ class IqDemodulation:
             sane = np.where(np.abs(iq) < _ABSURD, iq, np.complex64(0))
             pcm = listener.push(channelizer.push(sane)[0])
             if len(pcm):
-                self._readings.append(listener.readings())
-            yield position / rate_hz, pcm
+                self._last_reading = listener.readings()
+                self._readings.add(tuple(self._last_reading.get(name) for name in _MEDIANS))
+            yield position / rate_hz, self._leveled(pcm)
         if position:
             last = listener.push(channelizer.flush()[0])
             pcm = np.concatenate((last, listener.flush()))
-            yield position / rate_hz, pcm
+            yield position / rate_hz, self._leveled(pcm, is_last=True)
 
     def readings(self) -> dict[str, Any]:
-        """Give what was measured: medians over the recording; None where nothing was.
+        """Give what was measured: medians over the recording (of `Thinned`); None where nothing was.
 
         Returns
         -------
@@ -130,9 +141,9 @@ class IqDemodulation:
             ``level_dbfs, snr_db, frequency_error_hz, frequency_error_ppm, deviation_hz``; where there is a squelch,
             ``squelch_open_share``, for how much of the time it was open; and what the mode itself last measured.
         """
-        measured: dict[str, Any] = dict(self._readings[-1]) if self._readings else {}
-        for name in _MEDIANS:
-            seen = [entry[name] for entry in self._readings if entry.get(name) is not None]
+        measured: dict[str, Any] = dict(self._last_reading)
+        for place, name in enumerate(_MEDIANS):
+            seen = [value for entry in self._readings.kept if (value := entry[place]) is not None]
             measured[name] = round(statistics.median(seen), 3) if seen else None
         error_hz = measured["frequency_error_hz"]
         is_known = error_hz is not None and not self._is_baseband
@@ -141,6 +152,43 @@ class IqDemodulation:
         if open_share is not None:
             measured["squelch_open_share"] = round(open_share, 4)
         return measured
+
+    def _leveled(self, pcm: NDArray[np.float32], *, is_last: bool = False) -> NDArray[np.float32]:
+        """Bring audio to the loudness that is wanted; what the leveler holds back comes with the next, or the last."""
+        leveler = self._leveler
+        if leveler is None:
+            return pcm
+        rate_hz = float(self.config.audio_rate_hz)
+        blocks = leveler.push(PcmBlock(pcm, rate_hz, self._n_leveled, self._n_leveled / rate_hz, 1))
+        self._n_leveled += len(pcm)
+        if is_last:
+            blocks += leveler.flush()
+        parts = [block.pcm.reshape(-1, self.n_audio) for block in blocks]
+        return np.concatenate((np.zeros((0, self.n_audio), dtype=np.float32), *parts))
+
+
+class Thinned:
+    """Some of the entries of a series of any length, evenly spaced from its beginning to its end.
+
+    Attributes
+    ----------
+    kept
+        At most `MAX_READINGS`: every entry of a short series, every second of one longer than that, and so on.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[float | None, ...]] = []
+        self._step = 1
+        self._n_added = 0
+
+    def add(self, entry: tuple[float | None, ...]) -> None:
+        """Take the next entry."""
+        if self._n_added % self._step == 0:
+            self.kept.append(entry)
+        self._n_added += 1
+        if len(self.kept) > MAX_READINGS:
+            del self.kept[1::2]
+            self._step *= 2
 
 
 def to_int16(pcm: NDArray[np.float32]) -> NDArray[np.int16]:

@@ -155,8 +155,11 @@ class ReceiverDecoder(Worker):
             self.monitors[channel_id].push(block, carrier=carrier)
             if is_news:
                 heard = listening.get((channel_id, block.config_epoch, block.first_sample), block)
-                for leveled in self._leveled(channel_id, heard):
-                    self._publish_pcm(keys.pcm(channel_id), encode_pcm(leveled))
+                self._publish(channel_id, self._leveled(channel_id, heard))
+
+    def _publish(self, channel_id: str, blocks: Sequence[PcmBlock]) -> None:
+        for block in blocks:
+            self._publish_pcm(keys.pcm(channel_id), encode_pcm(block))
 
     def _leveled(self, channel_id: str, block: PcmBlock) -> list[PcmBlock]:
         leveler = self._levelers.get(channel_id)
@@ -165,6 +168,10 @@ class ReceiverDecoder(Worker):
     def _make_levelers(self) -> None:
         """Have a leveler for every channel that wants one; what stays as it is keeps its gain."""
         wanted = {channel.id: channel.loudness_lufs for channel in self._channels}
+        for channel_id, ended in self._levelers.items():
+            if wanted.get(channel_id) is None:
+                # What it still holds stands before the audio that is leveled no more.
+                self._publish(channel_id, ended.flush())
         self._levelers = {
             channel_id: self._levelers.get(channel_id) or LoudnessLeveler(target_lufs)
             for channel_id, target_lufs in wanted.items()

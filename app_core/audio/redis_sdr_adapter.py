@@ -59,6 +59,8 @@ class RedisSDRSourceAdapter:
         by an earlier process.
     dropped_count
         Messages that were lost because the decoder was too late: the queue had no room for them, nor had the history.
+    correction_in_force_ppm
+        The receiver's ``frequency_correction_ppm`` under which the last samples came; None where they do not say.
     """
 
     def __init__(self, settings: RedisSettings, receiver_id: str, channels: Sequence[ChannelConfig]) -> None:
@@ -90,6 +92,7 @@ class RedisSDRSourceAdapter:
         self.dropped_count = 0
         self.last_block_s: float | None = None
         self.last_timestamp: float | None = None
+        self.correction_in_force_ppm: float | None = None
 
     @property
     def source_name(self) -> str:
@@ -124,6 +127,7 @@ class RedisSDRSourceAdapter:
         self._note_gap(block)
         self.last_block_s = time.monotonic()
         self.last_timestamp = block.timestamp
+        self.correction_in_force_ppm = block.frequency_correction_ppm
         self._meter.note(block.timestamp + len(block.iq) / block.sample_rate_hz, arrival.arrived_s)
         return self.bank.push(block)
 

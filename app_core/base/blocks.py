@@ -33,6 +33,8 @@ class IqBlock:
         Time at which ``iq[0]`` was captured. [UTC seconds]
     config_epoch
         Time of the last start, retune or rate change. [UTC nanoseconds]
+    frequency_correction_ppm
+        Correction of the receiver's crystal under which it was tuned; None where there is none, or nobody knows.
     """
 
     iq: NDArray[np.complex64]
@@ -41,6 +43,7 @@ class IqBlock:
     first_sample: int
     timestamp: float
     config_epoch: int
+    frequency_correction_ppm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

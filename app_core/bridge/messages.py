@@ -92,6 +92,7 @@ class SamplesMessage(Message):
     first_sample: Count = 0
     sequence: Count = 0
     config_epoch: Count = 0
+    frequency_correction_ppm: Annotated[int | float, Field(ge=-1e6, le=1e6)] | None = None
 
 
 class SpectrumMessage(Message):

@@ -55,6 +55,8 @@ def encode_samples(block: IqBlock, receiver_id: str, sequence: int, *, level: in
     raw = iq.view(np.uint8).data
     compressed = isal_zlib.compress(raw, level) if level else zlib.compress(raw, 0)
     text = pybase64.b64encode(compressed)
+    correction_ppm = block.frequency_correction_ppm
+    corrected = {} if correction_ppm is None else {"frequency_correction_ppm": plain_number(correction_ppm)}
     # base64 needs no escape in JSON, so the long text goes in as it is, without a copy through str.
     return orjson.dumps(
         {
@@ -67,6 +69,7 @@ def encode_samples(block: IqBlock, receiver_id: str, sequence: int, *, level: in
             "first_sample": block.first_sample,
             "sequence": sequence,
             "config_epoch": block.config_epoch,
+            **corrected,
             "samples": orjson.Fragment(b'"' + text + b'"'),
         }
     )
@@ -87,6 +90,7 @@ def decode_samples(message: SamplesMessage) -> IqBlock:
         first_sample=message.first_sample,
         timestamp=message.timestamp,
         config_epoch=message.config_epoch,
+        frequency_correction_ppm=message.frequency_correction_ppm,
     )
 
 

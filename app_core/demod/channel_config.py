@@ -88,6 +88,11 @@ class SquelchConfig(_Table):
         The squelch opens at `open_db` and above, and closes below `close_db`.
     tail_s
         How long it stays open after that. [seconds]
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If one of these is given without a mode, or `close_db` is above `open_db`.
     """
 
     mode: Literal["off", "snr", "noise"] = "off"
@@ -101,6 +106,8 @@ class SquelchConfig(_Table):
         if not isinstance(table, dict):
             return table
         filled = _given(table)
+        if filled and "mode" not in filled:
+            raise ValueError(f'{" and ".join(sorted(filled))} would do nothing without a mode: add mode = "snr"')
         # Who moves one of the two thresholds moves the other with it.
         for given, other, step_db in (("open_db", "close_db", -3.0), ("close_db", "open_db", 3.0)):
             value = filled.get(given)

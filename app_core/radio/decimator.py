@@ -143,6 +143,7 @@ class Decimator:
             first_sample=self._index_of(run.first_sample) + self._n_out,
             timestamp=run.timestamp + float(after),
             config_epoch=run.config_epoch,
+            frequency_correction_ppm=run.frequency_correction_ppm,
         )
         self._n_out += self._filled
         self._filled = 0

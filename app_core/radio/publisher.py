@@ -251,6 +251,7 @@ class Publisher(Worker):
             first_sample=first_sample,
             timestamp=self._reader.clock.timestamp_of(first_sample),
             config_epoch=anchor.config_epoch,
+            frequency_correction_ppm=anchor.frequency_correction_ppm,
         )
         # A receiver that waits keeps its ring full on purpose.
         self._encoder.take(block, 0.0 if self._reader.waits else ring.readable / ring.size)

@@ -326,6 +326,7 @@ class Reader(Worker):
             config_epoch=config_epoch,
             sample_rate_hz=tuning.sample_rate_hz,
             center_frequency_hz=tuning.center_frequency_hz,
+            frequency_correction_ppm=tuning.frequency_correction_ppm,
         )
 
     def _capture(self, tuning: Tuning, stopping: threading.Event) -> None:

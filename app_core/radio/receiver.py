@@ -158,11 +158,13 @@ class Tuning:
     """How an open receiver is tuned, and how its samples came from the device. [samples per second, Hz]
 
     `iq_format` is the narrowest format that holds them without loss: captures are kept and written in it.
+    `frequency_correction_ppm` is the one in force, by the settings or by a command; None where the device has none.
     """
 
     sample_rate_hz: float
     center_frequency_hz: float
     iq_format: IqFormat = "cs16"
+    frequency_correction_ppm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

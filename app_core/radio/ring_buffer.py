@@ -79,7 +79,7 @@ class Anchor:
         Index in the receiver's stream, lost samples counted.
     config_epoch
         As in `IqBlock`. [UTC nanoseconds]
-    sample_rate_hz, center_frequency_hz
+    sample_rate_hz, center_frequency_hz, frequency_correction_ppm
         How the receiver was tuned from here on.
     """
 
@@ -88,6 +88,7 @@ class Anchor:
     config_epoch: int
     sample_rate_hz: float
     center_frequency_hz: float
+    frequency_correction_ppm: float | None = None
 
 
 def clamp_size(n_samples: int, min_size: int = MIN_SIZE, max_size: int = MAX_SIZE) -> int:
@@ -198,9 +199,12 @@ class RingBuffer:
         config_epoch: int,
         sample_rate_hz: float,
         center_frequency_hz: float,
+        frequency_correction_ppm: float | None = None,
     ) -> None:
         """Say what the next sample to be written is; called before the first one, after a loss and after a retune."""
-        anchor = Anchor(self._written, first_sample, config_epoch, sample_rate_hz, center_frequency_hz)
+        anchor = Anchor(
+            self._written, first_sample, config_epoch, sample_rate_hz, center_frequency_hz, frequency_correction_ppm
+        )
         try:
             # While the ring is full every write is a loss at one place: the last word holds, and nothing piles up.
             if self._anchors[-1].position == anchor.position:

@@ -205,7 +205,12 @@ class RtlTcpReceiver:
             self._socket = None
 
     def _tuning(self) -> Tuning:
-        return Tuning(float(self._settings.sample_rate_hz), float(self._center_frequency_hz), "cu8")
+        return Tuning(
+            float(self._settings.sample_rate_hz),
+            float(self._center_frequency_hz),
+            "cu8",
+            float(self._correction_ppm),
+        )
 
     def _send_gain(self) -> None:
         self._command(_SET_GAIN_MODE, 0 if self._gain_db is None else 1)

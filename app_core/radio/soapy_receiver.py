@@ -15,6 +15,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,7 +145,9 @@ class SoapyReceiver:
             actual_hz = setup.set_frequency(self._device, limits, self._center_frequency_hz)
             setup.set_gains(self._device, limits, self._gain_db, self._settings.gains_db)
             self._format = setup.choose_format(limits, self._settings.stream_format)
-            self._tuning = Tuning(rate_hz, actual_hz, setup.iq_format_of(limits, self._format))
+            self._tuning = Tuning(
+                rate_hz, actual_hz, setup.iq_format_of(limits, self._format), self._correction_of(limits)
+            )
             self._start_stream(limits)
         except RuntimeError as error:
             self.close()
@@ -333,7 +336,9 @@ class SoapyReceiver:
         except RuntimeError as error:
             raise DeviceError(f"{limits.name} cannot be tuned to {frequency_hz:.10g} Hz: {error}") from error
         self._center_frequency_hz = frequency_hz
-        self._tuning = Tuning(self._tuning.sample_rate_hz, actual_hz, self._tuning.iq_format)
+        self._tuning = replace(
+            self._tuning, center_frequency_hz=actual_hz, frequency_correction_ppm=self._correction_of(limits)
+        )
         self._flush()
         return self._tuning
 
@@ -386,6 +391,12 @@ class SoapyReceiver:
             raise DeviceError(f"{limits.name}: the correction cannot be set to {correction_ppm:g}: {error}") from error
         self._correction_ppm = correction_ppm
         return correction_ppm
+
+    def _correction_of(self, limits: DeviceLimits) -> float | None:
+        """Give the correction in force: the last that was asked for, else that of the settings."""
+        if not limits.has_frequency_correction:
+            return None
+        return self._settings.frequency_correction_ppm if self._correction_ppm is None else self._correction_ppm
 
     def _limits_of_open(self) -> DeviceLimits:
         if self._device is None or self.limits is None:

@@ -128,6 +128,7 @@ class ReceiverChain:
             "signal_strength": health.signal_strength(publisher.snr_db) if seen else 0.0,
             "frequency_hz": plain_number(tuning.center_frequency_hz) if tuning else 0,
             "sample_rate": plain_number(tuning.sample_rate_hz) if tuning else 0,
+            "frequency_correction_ppm": tuning.frequency_correction_ppm if tuning else None,
             # Without samples there is no level: the last one would be taken for the present one.
             "level_dbfs": round(publisher.level_dbfs, 1) if seen else FLOOR_DBFS,
             "snr_db": round(publisher.snr_db, 1) if seen else 0.0,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class _Antenna:
         self._thread = threading.Thread(target=self._send)
         self.began_s = time.time()
         self.n_sent = 0
+        self.correction_ppm: float | None = None
 
     def block(self, number: int) -> IqBlock:
         start = number * BLOCK
@@ -63,7 +65,8 @@ class _Antenna:
 
     def _send(self) -> None:
         while not self._stopping.wait(max(0.0, self.began_s + self.n_sent * BLOCK / IQ_RATE_HZ - time.time())):
-            payload = encode_samples(self.block(self.n_sent), self._receiver_id, self.n_sent)
+            block = replace(self.block(self.n_sent), frequency_correction_ppm=self.correction_ppm)
+            payload = encode_samples(block, self._receiver_id, self.n_sent)
             self._outbox.put(keys.samples(self._receiver_id), payload)
             self.n_sent += 1
 
@@ -355,3 +358,19 @@ def test_a_receiver_off_its_frequency_is_told_what_to_set(station: _Station, red
     assert receiver["frequency_advice"] == "set frequency_correction_ppm = 5"
     assert channel["frequency_error_ppm"] == pytest.approx(4.92, abs=0.3)
     assert channel["mode"] == "nfm"
+
+
+def test_the_advice_goes_by_the_correction_in_force_and_not_by_the_one_in_the_file(
+    station: _Station, redis_server: RedisServer
+) -> None:
+    iq = broadcast((TEST, FIRST_HZ + 800.0))
+
+    def advice() -> str:
+        return str(station.metrics().get("receivers", {}).get("rx", {}).get("frequency_advice"))
+
+    with Outbox(redis_server.settings) as outbox, _Antenna(outbox, "rx", iq) as antenna:
+        antenna.correction_ppm = 25.0
+        with station.running(rx=10.0):
+            eventually(lambda: advice() == "set frequency_correction_ppm = 20", "advice from 25 ppm on")
+            antenna.correction_ppm = 0.0
+            eventually(lambda: advice() == "set frequency_correction_ppm = -5", "advice from 0 ppm on")

@@ -9,7 +9,14 @@ import pyebur128
 import pytest
 from numpy.typing import NDArray
 
-from app_core.audio.loudness import CEILING_DBFS, MAX_GAIN_DB, LoudnessLeveler
+from app_core.audio.loudness import (
+    CEILING_DBFS,
+    LOWER_DB_PER_S,
+    MAX_GAIN_DB,
+    RAISE_DB_PER_S,
+    RELEASE_DB_PER_S,
+    LoudnessLeveler,
+)
 from app_core.base.blocks import PcmBlock
 
 RATE_HZ = 24_000
@@ -66,6 +73,40 @@ def test_the_gain_has_a_limit_and_moves_slowly() -> None:
     blocks += leveler.push(_block(quiet[4 * RATE_HZ :], 4 * RATE_HZ))
     assert leveler.gain_db == MAX_GAIN_DB
     assert _joined(blocks).shape[0] > 29.9 * RATE_HZ
+
+
+def test_the_gain_rises_by_2_and_falls_by_6_db_a_second() -> None:
+    leveler = LoudnessLeveler(-20.0)
+    pcm = np.concatenate([_speech(8.0, -40.0), _speech(8.0, -6.0)])
+    gains_db = []
+    step = RATE_HZ // 10
+    for start in range(0, len(pcm), step):
+        leveler.push(_block(pcm[start : start + step], start))
+        gains_db.append(leveler.gain_db)
+    changes_db = 10.0 * np.diff(gains_db)
+    assert changes_db.max() == pytest.approx(RAISE_DB_PER_S) == pytest.approx(2.0)
+    assert changes_db.min() == pytest.approx(-LOWER_DB_PER_S) == pytest.approx(-6.0)
+
+
+def test_the_limiter_lets_go_of_a_peak_by_60_db_a_second() -> None:
+    leveler = LoudnessLeveler(-20.0)
+    begin = 20 * RATE_HZ
+    pcm = _speech(22.0, -40.0)
+    # So short that it does not count as loud.
+    pcm[begin] = 0.9
+    leveled = _joined(_leveled(leveler, pcm))
+    is_heard = np.abs(pcm) > 1e-3
+    places = np.flatnonzero(is_heard)
+    gains_db = 20.0 * np.log10(leveled[is_heard] / pcm[is_heard])
+
+    def gain_db(after_s: float) -> float:
+        return float(np.interp(begin + after_s * RATE_HZ, places, gains_db))
+
+    lowered_db = gain_db(-0.1) - gain_db(0.0)
+    assert lowered_db == pytest.approx(20.0 * np.log10(0.9) + gain_db(-0.1) - CEILING_DBFS, abs=0.3)
+    assert gain_db(0.25) - gain_db(0.15) == pytest.approx(0.1 * RELEASE_DB_PER_S, abs=0.3)
+    assert RELEASE_DB_PER_S == 60.0
+    assert gain_db(0.6) == pytest.approx(gain_db(-0.1), abs=1.0)
 
 
 def test_nobody_speaking_leaves_the_gain_where_it_is() -> None:

@@ -165,7 +165,8 @@ def test_another_frequency_is_another_channel_but_another_name_is_not() -> None:
     station = _Station(FIRST, SECOND)
     with station.decoder:
         first, second = station.decoder.monitors.values()
-        station.change(_channel("first", FIRST_HZ, name="Kansas City", squelch={"mode": "snr"}), SECOND)
+        listeners_only = {"name": "Kansas City", "squelch": {"mode": "snr"}, "loudness_lufs": -20.0}
+        station.change(_channel("first", FIRST_HZ, **listeners_only), SECOND)
         assert station.decoder.monitors["first"] is first
         station.change(_channel("first", FIRST_HZ + 5_000.0), SECOND)
         assert station.decoder.monitors["first"] is not first
@@ -209,6 +210,56 @@ def test_a_carrier_that_goes_within_a_message_is_lost_and_one_that_stays_or_was_
         station.play(silent + complex_noise(n_after, 1e-4, seed=2))
     assert {name for name, _ in station.keeper.headers} == {"first", "second"}
     assert station.keeper.lost_carriers == ["first"]
+
+
+LEVELED = _channel("first", FIRST_HZ, loudness_lufs=-40.0)
+
+
+def test_a_change_beside_it_leaves_a_leveled_channel_its_gain() -> None:
+    iq = broadcast((TEST, FIRST_HZ))
+    undisturbed, changed = _Station(LEVELED), _Station(LEVELED)
+    with undisturbed.decoder, changed.decoder:
+        undisturbed.play(iq)
+        changed.play(iq[: 60 * BLOCK])
+        changed.change(LEVELED, SECOND)
+        changed.play(iq[60 * BLOCK :])
+    assert np.array_equal(changed.audio("first"), undisturbed.audio("first"))
+
+
+def test_another_target_is_reached_without_a_break() -> None:
+    iq = broadcast((TEST, FIRST_HZ))[: 140 * BLOCK]
+    kept, changed = _Station(LEVELED), _Station(LEVELED)
+    with kept.decoder, changed.decoder:
+        for station, last in ((kept, LEVELED), (changed, _channel("first", FIRST_HZ, loudness_lufs=-10.0))):
+            station.play(iq[: 60 * BLOCK])
+            station.change(last)
+            station.play(iq[60 * BLOCK :])
+    loud, soft = (np.abs(station.audio("first")[-24_000:]).max() for station in (changed, kept))
+    assert loud > 2.0 * soft
+
+
+def test_what_a_leveler_holds_is_heard_when_it_is_turned_off() -> None:
+    iq = broadcast((TEST, FIRST_HZ))[: 120 * BLOCK]
+    plain, turned_off = _Station(FIRST), _Station(LEVELED)
+    with plain.decoder, turned_off.decoder:
+        plain.play(iq)
+        turned_off.play(iq[: 60 * BLOCK])
+        turned_off.change(FIRST)
+        turned_off.play(iq[60 * BLOCK :])
+    # `audio` finds every gap.
+    assert turned_off.audio("first").shape == plain.audio("first").shape
+
+
+def test_audio_that_comes_late_or_may_have_been_played_is_decoded_and_not_published() -> None:
+    iq = broadcast((TEST, FIRST_HZ))
+    late, not_begun = _Station(FIRST), _Station(FIRST)
+    late.adapter.lateness_s = 3.0
+    not_begun.adapter.has_begun = False
+    for station in (late, not_begun):
+        with station.decoder:
+            station.play(iq)
+        assert station.keeper.headers == [("first", TEST)]
+        assert station.pcm == {}
 
 
 def test_a_change_that_the_bank_refuses_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

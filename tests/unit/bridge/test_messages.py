@@ -36,6 +36,7 @@ _DOCUMENTS: dict[type[Message], dict[str, Any]] = {
         "first_sample": 98304,
         "sequence": 3,
         "config_epoch": 1701532800000000000,
+        "frequency_correction_ppm": -2.5,
     },
     SpectrumMessage: {
         "identifier": "noaa-1",
@@ -83,7 +84,7 @@ _DOCUMENTS: dict[type[Message], dict[str, Any]] = {
     },
 }
 
-_ADDED = {"first_sample", "sequence", "config_epoch", "dropped_samples", "service"}
+_ADDED = {"first_sample", "sequence", "config_epoch", "frequency_correction_ppm", "dropped_samples", "service"}
 """Fields that the seed's document does not have, or that have a fixed value: they may be missing."""
 
 _KINDS = list(_DOCUMENTS)

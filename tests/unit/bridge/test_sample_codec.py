@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,16 @@ def test_samples_that_are_not_contiguous_come_back() -> None:
 
 
 def test_the_facts_of_a_block_come_back() -> None:
-    sent = _block(np.ones(4, dtype=np.complex64), sample_rate_hz=2_400_000.5)
+    sent = replace(_block(np.ones(4, dtype=np.complex64), sample_rate_hz=2_400_000.5), frequency_correction_ppm=-2.5)
     message = SamplesMessage.from_json(encode_samples(sent, "noaa-1", 7))
     assert (message.receiver_id, message.sequence) == ("noaa-1", 7)
     got = decode_samples(message)
     for name in ("sample_rate_hz", "center_frequency_hz", "first_sample", "timestamp", "config_epoch"):
         assert getattr(got, name) == getattr(sent, name)
+    assert got.frequency_correction_ppm == -2.5
+    unknown = encode_samples(replace(sent, frequency_correction_ppm=None), "noaa-1", 7)
+    assert b"frequency_correction_ppm" not in unknown
+    assert _read(unknown).frequency_correction_ppm is None
 
 
 def test_the_standard_library_reads_what_we_write() -> None:

@@ -376,7 +376,8 @@ def test_a_new_name_or_squelch_does_not_interrupt_a_channel() -> None:
     wanted = joined(run(ChannelBank([channel()]), blocks(iq, [40_000]))["one"])
     bank = ChannelBank([channel()])
     pieces = [pcm for _, pcm in bank.push(block(iq[:40_000]))]
-    assert bank.configure([of_mode("nfm", 0.0, "one", name="Weather", squelch={"mode": "snr"})]) == []
+    told = {"name": "Weather", "squelch": {"mode": "snr"}, "loudness_lufs": -20.0}
+    assert bank.configure([of_mode("nfm", 0.0, "one", **told)]) == []
     pieces += [pcm for _, pcm in bank.push(block(iq[40_000:], 40_000)) + bank.flush()]
     np.testing.assert_array_equal(joined(pieces), wanted)
 

@@ -105,11 +105,13 @@ def test_a_new_tuning_begins_a_new_run() -> None:
     decimator = _decimator()
     iq = complex_noise(240_000, 0.01, 1)
     messages = decimator.push(_block(iq))
-    retuned = replace(_block(iq, 240_000, EPOCH + 1), center_frequency_hz=CENTER_HZ + 50_000.0)
+    retuned = replace(
+        _block(iq, 240_000, EPOCH + 1), center_frequency_hz=CENTER_HZ + 50_000.0, frequency_correction_ppm=12.0
+    )
     messages += decimator.push(retuned) + decimator.flush()
-    assert {(m.config_epoch, m.center_frequency_hz) for m in messages} == {
-        (EPOCH, SLICE_CENTER_HZ),
-        (EPOCH + 1, SLICE_CENTER_HZ),
+    assert {(m.config_epoch, m.center_frequency_hz, m.frequency_correction_ppm) for m in messages} == {
+        (EPOCH, SLICE_CENTER_HZ, None),
+        (EPOCH + 1, SLICE_CENTER_HZ, 12.0),
     }
     assert sum(len(m.iq) for m in messages if m.config_epoch == EPOCH) == 25_000
 

@@ -141,6 +141,7 @@ def _visit(server: socket.socket, receiver: RtlTcpReceiver) -> list[tuple[int, i
         opening = _commands(dongle, 5)
         receiver.set_frequency_correction(-36.6)
         assert _commands(dongle, 1) == [(5, 2**32 - 37)]
+        assert receiver.tune(162_550_000.0).frequency_correction_ppm == -37.0
         with pytest.raises(ConfigError, match="-1000 to 1000 ppm, not 1001"):
             receiver.set_frequency_correction(1001.0)
     receiver.close()
@@ -165,15 +166,16 @@ def test_a_soapy_device_is_corrected_and_stays_so_over_a_reopening(devices: IqFi
     receiver = make()
     with pytest.raises(DeviceError, match="is not open"):
         receiver.set_frequency_correction(1.0)
-    receiver.open()
+    assert receiver.open().frequency_correction_ppm == 0.0
     assert receiver.set_frequency_correction(12.5) == 12.5
-    receiver.open()
+    assert receiver.tune(162_550_000.0).frequency_correction_ppm == 12.5
+    assert receiver.open().frequency_correction_ppm == 12.5
     assert devices.calls().count("setFrequencyCorrection 12.500000") == 2
 
 
 def test_a_soapy_device_without_a_correction_says_so(devices: IqFileDevices, make: Any) -> None:
     devices.plug_in("A1", model="plain")
     receiver = make(sample_rate_hz=1e6)
-    receiver.open()
+    assert receiver.open().frequency_correction_ppm is None
     with pytest.raises(ConfigError, match="iqfile A1 has no frequency correction"):
         receiver.set_frequency_correction(1.0)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from app_core.bridge.sample_codec import decode_samples
 from app_core.radio import publisher as publisher_module
 from app_core.radio.publisher import Publisher
 from app_core.radio.reader import Reader
-from app_core.radio.receiver import Reading
+from app_core.radio.receiver import Reading, Tuning
 from tests.support.programs import eventually
 from tests.support.signals import complex_noise, complex_tone
 from tests.unit.radio.scripted import (
@@ -221,6 +222,20 @@ def test_samples_are_stored_when_compressing_them_is_beyond_the_budget() -> None
     assert len(messages[-1].samples) > 1024 * 8 * 4 / 3
     iq = np.concatenate([decode_samples(message).iq for message in messages])
     assert np.array_equal(iq, numbered(0, 400 * 1024))
+
+
+class _Corrected(ScriptedReceiver):
+    """One whose crystal is corrected."""
+
+    def open(self) -> Tuning:
+        return replace(super().open(), frequency_correction_ppm=3.5)
+
+
+def test_samples_say_under_which_correction_they_came() -> None:
+    published = Published()
+    with _publishing(_Corrected(deque([1024] * 4), waits=True), published):
+        eventually(lambda: len(published.samples()) == 4, "all messages")
+    assert {message.frequency_correction_ppm for message in published.samples()} == {3.5}
 
 
 def _feed_runs(reader: Reader, n_runs: int, n_samples: int) -> None:

@@ -116,6 +116,13 @@ def _chain_that_flows(station: RadioStation) -> ReceiverChain:
     return chain
 
 
+def test_the_correction_in_force_is_told() -> None:
+    chain = _chain_that_flows(_station(receiver_settings(port=free_port())))
+    assert chain.status()["frequency_correction_ppm"] is None
+    chain.reader.tuning = Tuning(RATE_HZ, FREQUENCY_HZ, frequency_correction_ppm=-3.0)
+    assert chain.status()["frequency_correction_ppm"] == -3.0
+
+
 def _fault_names(chain: ReceiverChain) -> list[str]:
     return [fault["name"] for fault in chain.status()["faults"]]
 
