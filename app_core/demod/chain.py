@@ -50,6 +50,7 @@ class ChannelLevels(TypedDict):
     ctcss_hz: NotRequired[float | None]
     is_stereo: NotRequired[bool]
     pilot_level: NotRequired[float]
+    stereo_blend: NotRequired[float]
     gain_db: NotRequired[float | None]
     is_locked: NotRequired[bool]
 

@@ -11,6 +11,11 @@ an analogue receiver.
 What the sampling does to the multiplex is known and taken back in the taps: the discriminator averages the frequency
 over one sample (a sinc, -0.3 dB at 38 kHz and 256 kS/s, which alone would leave 35 dB of separation), and the sampled
 pole of the de-emphasis falls less than the analogue one.
+
+The noise of a discriminator grows with the square of the frequency (Rice 1948, "Statistical properties of a sine wave
+plus random noise", BSTJ 27), so the difference, around 38 kHz, hisses first. How much follows from the noise beside the
+pilot, at 19 kHz, where there is no programme. Where the difference's hiss would be above `HISS_DBFS`, the difference is
+turned down by what it is above: the hiss stays, the width shrinks, and what is left of a weak station is mono.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from numpy.typing import NDArray
 
 from app_core.dsp._kernels import discriminate, level_and_deemphasize
 from app_core.dsp._polyphase_kernels import polyphase
-from app_core.dsp._wfm_kernels import PilotLoop, track_pilot
+from app_core.dsp._wfm_kernels import PILOT_STATES, PilotLoop, track_pilot
 from app_core.dsp.fir import kaiser_beta
 
 PILOT_HZ = 19_000.0
@@ -56,8 +61,18 @@ _TRACK_HZ = 5.0
 _MAX_DETUNE_HZ = 25.0
 """Farthest pilot that is followed: ±2 Hz are the transmitter's, 0.02 Hz for each ppm are the receiver's."""
 
+HISS_DBFS = -50.0
+"""Noise that the difference may bring into each side, behind the de-emphasis: as much as is hardly heard."""
+
 _LEVEL_S = 0.1
 _BLEND_S = 0.1
+_NOISE_BLOCKS, _DRIFT_BLOCKS = 16.0, 128.0
+_NOISE_S = 0.15
+"""Time constants of the filters that the noise beside the pilot passes, in blocks, and of its mean power."""
+
+_SETTLE_S = 0.15
+"""Time that the loop has for the phase, once it has locked, before what is beside the pilot counts as noise."""
+
 _TAPS_STEP = 16
 """Filters are this many taps long, or a multiple: whole vector registers."""
 
@@ -128,7 +143,7 @@ class WfmDemodulator:
         # Half the filter, and half a sample between the two that the discriminator compares.
         self.delay_s = (_reach(sample_rate_hz) + 0.5) / sample_rate_hz
         n_block = round(sample_rate_hz / _BLOCK_HZ)
-        self._loop = _pilot_loop(sample_rate_hz, n_block)
+        self._loop = _pilot_loop(sample_rate_hz, n_block, deemphasis_us)
         phases = self._loop.step * np.arange(n_block)
         self._reference_cos = np.cos(phases).astype(np.float32)
         self._reference_sin = np.sin(phases).astype(np.float32)
@@ -146,6 +161,11 @@ class WfmDemodulator:
         """Level of the pilot. [share of the full deviation]"""
         return max(float(self._pilot[2]), 0.0)
 
+    @property
+    def stereo_blend(self) -> float:
+        """Share of the difference that is heard: 1 for full stereo, 0 for mono."""
+        return float(self._pilot[3])
+
     def reset(self) -> None:
         """Forget the past, for a gap in the stream: the next sample is sample 0; the FM readings stay."""
         self._previous = 0j
@@ -153,11 +173,11 @@ class WfmDemodulator:
         n_past = self._sum_row.shape[1] - 1
         self._past = np.zeros((2, n_past), dtype=np.float32)
         self._audio_states = np.zeros((2, 2))
-        self._pilot = np.zeros(6)
+        self._pilot = np.zeros(PILOT_STATES)
 
     def readings(self) -> dict[str, float | bool | None]:
-        """What this mode measures: ``is_stereo`` and ``pilot_level``."""
-        return {"is_stereo": self.is_stereo, "pilot_level": self.pilot_level}
+        """What this mode measures: ``is_stereo``, ``pilot_level`` and ``stereo_blend``."""
+        return {"is_stereo": self.is_stereo, "pilot_level": self.pilot_level, "stereo_blend": self.stereo_blend}
 
     def push(self, iq: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Demodulate the next part of the stream.
@@ -269,7 +289,27 @@ def _decimation(sample_rate_hz: float) -> int:
     return max(exact, default=most)
 
 
-def _pilot_loop(sample_rate_hz: float, n_block: int) -> PilotLoop:
+def _quiet_power(block_s: float, deemphasis_us: float) -> float:
+    """Power that `track_pilot` reads of the noise beside the pilot when the difference's hiss is at `HISS_DBFS`."""
+    # What the filters leave of white noise, whose triangles over two blocks have this correlation with their like.
+    impulse = np.zeros(round(8.0 * _DRIFT_BLOCKS))
+    first, second, drift = 0.0, 0.0, 0.0
+    for k in range(impulse.shape[0]):
+        first += ((k == 0) - first) / _NOISE_BLOCKS
+        second += (first - second) / _NOISE_BLOCKS
+        drift += (second - drift) / _DRIFT_BLOCKS
+        impulse[k] = second - drift
+    left = 2.0 / 3.0 * impulse @ impulse + 1.0 / 3.0 * impulse[:-1] @ impulse[1:]
+    # Of noise of the two-sided density S(f) = S(19 kHz) (f / 19 kHz)^2, a block's average has the variance
+    # 2 S(19 kHz) / block_s, and the difference's density is S(38 kHz - f) + S(38 kHz + f).
+    frequency_hz = np.linspace(0.0, AUDIO_HZ, _GRID)
+    density = (np.square(2.0 * PILOT_HZ - frequency_hz) + np.square(2.0 * PILOT_HZ + frequency_hz)) / PILOT_HZ**2
+    density /= 1.0 + np.square(2e-6 * np.pi * frequency_hz * deemphasis_us)
+    hiss = 2.0 * float(np.mean(density)) * AUDIO_HZ
+    return float(10.0 ** (HISS_DBFS / 10.0) / hiss * 2.0 / block_s * left)
+
+
+def _pilot_loop(sample_rate_hz: float, n_block: int, deemphasis_us: float) -> PilotLoop:
     block_s = n_block / sample_rate_hz
 
     def gains(natural_hz: float) -> tuple[float, float]:
@@ -289,4 +329,9 @@ def _pilot_loop(sample_rate_hz: float, n_block: int) -> PilotLoop:
         lock_level=LOCK_LEVEL,
         unlock_level=UNLOCK_LEVEL,
         blend_step=block_s / _BLEND_S,
+        noise_share=1.0 / _NOISE_BLOCKS,
+        drift_share=1.0 / _DRIFT_BLOCKS,
+        power_share=-math.expm1(-block_s / _NOISE_S),
+        n_wait=_SETTLE_S / block_s,
+        quiet_power=_quiet_power(block_s, deemphasis_us),
     )

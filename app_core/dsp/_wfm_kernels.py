@@ -17,6 +17,13 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+FIRST_NOISE = 2.0
+"""What the noise is taken for when a pilot is found, over that at which the blend is whole: stereo comes in by more
+than half, and wholly where the pilot is clean."""
+
+PILOT_STATES = 12
+"""Length of the state of `track_pilot`."""
+
 
 class PilotLoop(NamedTuple):
     """Constants of `track_pilot`.
@@ -37,7 +44,14 @@ class PilotLoop(NamedTuple):
         Levels of the pilot from which the loop is locked, and below which it no longer is; the lower of them is
         also the least that the phase error is measured against. [as the multiplex]
     blend_step
-        Change of the blend per block.
+        Most that the blend changes by per block.
+    noise_share, drift_share, power_share
+        Shares by which two low-passes of the quadrature, the drift that is taken out behind them, and the mean power
+        of what is left move per block.
+    n_wait
+        Blocks for which the loop may settle, once it has locked, before the noise is measured.
+    quiet_power
+        Mean power up to which the blend is whole; above, it falls so that its hiss stays the same.
     """
 
     step: float
@@ -50,6 +64,11 @@ class PilotLoop(NamedTuple):
     lock_level: float
     unlock_level: float
     blend_step: float
+    noise_share: float
+    drift_share: float
+    power_share: float
+    n_wait: float
+    quiet_power: float
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -60,7 +79,9 @@ def track_pilot(
 
     The pilot is taken as ``A * sin(phase)``. The phase moves by a fixed step within a block of ``len(reference_cos)``
     samples; at its end the block is correlated with the oscillator, and phase and step are corrected. The sum over a
-    block is an average, which keeps programme 4 kHz beside the pilot out of the loop when a block lasts 250 µs.
+    block is an average, which keeps programme 4 kHz beside the pilot out of the loop when a block lasts 250 µs. The
+    noise beside the pilot is what is left in quadrature to it, of averages over two blocks under a triangle, from which
+    programme is kept far better; narrow filters and the slow drift of the phase aside, its mean power is the noise.
 
     Parameters
     ----------
@@ -74,8 +95,10 @@ def track_pilot(
     loop
         Constants.
     state
-        Shape (6,): phase at the start of the block [radians]; departure from ``loop.step`` [radians per sample];
-        mean level in phase with the oscillator; blend, 0 to 1; 1 when locked, else 0; place in the block.
+        Shape (`PILOT_STATES`,): phase at the start of the block [radians]; departure from ``loop.step`` [radians per
+        sample]; mean level in phase with the oscillator; blend, 0 to 1; 1 when locked, else 0; place in the block; the
+        last block's part of the triangle; the two low-passes and the drift; mean power of the noise; blocks to wait
+        for it.
     out
         Shape (start + n,); written from `start` on: ``2 * multiplex * sin(2 * phase) * blend``.
     """
@@ -108,13 +131,16 @@ def track_pilot(
         if place == n_block:
             in_phase = np.float32(0.0)
             quadrature = np.float32(0.0)
+            rising = np.float32(0.0)
             for i in range(n_block):
                 j = np.float32(i)
                 re = first_re + j * slope_re
                 im = first_im + j * slope_im
                 sample = multiplex[k - n_block + i]
                 in_phase += sample * (re * reference_sin[i] + im * reference_cos[i])
-                quadrature += sample * (re * reference_cos[i] - im * reference_sin[i])
+                aside = sample * (re * reference_cos[i] - im * reference_sin[i])
+                quadrature += aside
+                rising += aside * (j + np.float32(0.5))
             level = 2.0 * np.float64(in_phase) / n_block
             error = 2.0 * np.float64(quadrature) / n_block / max(state[2], loop.unlock_level)
             error = min(max(error, -1.0), 1.0)
@@ -129,7 +155,22 @@ def track_pilot(
             else:
                 proportional = loop.acquire_proportional
                 integral = loop.acquire_integral
-            state[3] = min(max(state[3] + (2.0 * state[4] - 1.0) * loop.blend_step, 0.0), 1.0)
+            before_peak = 2.0 * np.float64(rising) / n_block / n_block
+            triangle = state[6] + 2.0 * np.float64(quadrature) / n_block - before_peak
+            state[6] = before_peak
+            state[7] += loop.noise_share * (triangle - state[7])
+            state[8] += loop.noise_share * (state[7] - state[8])
+            state[9] += loop.drift_share * (state[8] - state[9])
+            state[10] += loop.power_share * ((state[8] - state[9]) ** 2 - state[10])
+            state[11] = loop.n_wait if state[4] == 0.0 else max(state[11] - 1.0, 0.0)
+            if state[11] > 0.0:
+                # What is measured until then is the beat of a pilot that is not yet followed.
+                state[7] = state[8] = state[9] = 0.0
+                state[10] = FIRST_NOISE * loop.quiet_power
+            blend = state[4]
+            if state[10] > loop.quiet_power:
+                blend *= math.sqrt(loop.quiet_power / state[10])
+            state[3] += min(max(blend - state[3], -loop.blend_step), loop.blend_step)
             state[0] = (state[0] + (loop.step + state[1]) * n_block + proportional * error) % (2.0 * math.pi)
             state[1] = min(max(state[1] + integral * error, -loop.max_detune), loop.max_detune)
             place = 0
@@ -141,7 +182,9 @@ def track_pilot_model(
 ) -> None:
     """Model of `track_pilot`, same arguments: the oscillator as an exponential, one sample at a time."""
     n_block = reference_cos.shape[0]
-    phase, detune, level, blend, locked, place = (float(value) for value in state)
+    phase, detune, level, blend, locked, place, *noise, wait = (float(x) for x in state)
+    before_peak, first, second, drift, power = noise
+    rising = (np.arange(n_block) + 0.5) / n_block
     for k in range(start, multiplex.shape[0]):
         out[k] = 2.0 * multiplex[k] * math.sin(2.0 * (phase + (loop.step + detune) * place)) * blend
         place += 1
@@ -151,11 +194,22 @@ def track_pilot_model(
             error = np.clip(beat.imag / max(level, loop.unlock_level), -1.0, 1.0)
             level += loop.level_share * (beat.real - level)
             locked = 1.0 if level >= loop.lock_level else 0.0 if level < loop.unlock_level else locked
-            blend = float(np.clip(blend + (loop.blend_step if locked else -loop.blend_step), 0.0, 1.0))
+            quadratures = 2.0 * (multiplex[k + 1 - n_block : k + 1] * oscillator.real) / n_block
+            triangle = before_peak + float(quadratures @ (1.0 - rising))
+            before_peak = float(quadratures @ rising)
+            first += loop.noise_share * (triangle - first)
+            second += loop.noise_share * (first - second)
+            drift += loop.drift_share * (second - drift)
+            power += loop.power_share * ((second - drift) ** 2 - power)
+            wait = max(wait - 1.0, 0.0) if locked else loop.n_wait
+            if wait:
+                first, second, drift, power = 0.0, 0.0, 0.0, FIRST_NOISE * loop.quiet_power
+            wanted = locked * min(math.sqrt(loop.quiet_power / max(power, 1e-30)), 1.0)
+            blend += float(np.clip(wanted - blend, -loop.blend_step, loop.blend_step))
             gains = (loop.track_proportional, loop.track_integral)
             if not locked:
                 gains = (loop.acquire_proportional, loop.acquire_integral)
             phase = (phase + (loop.step + detune) * n_block + gains[0] * error) % (2.0 * math.pi)
             detune = float(np.clip(detune + gains[1] * error, -loop.max_detune, loop.max_detune))
             place = 0
-    state[:] = phase, detune, level, blend, locked, place
+    state[:] = phase, detune, level, blend, locked, place, before_peak, first, second, drift, power, wait

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app_core.demod.wfm import AUDIO_HZ, LOCK_LEVEL, PILOT_HZ, WfmDemodulator
+from app_core.demod.wfm import AUDIO_HZ, HISS_DBFS, LOCK_LEVEL, PILOT_HZ, WfmDemodulator
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from tests.support.signals import audio_tone, complex_noise, fm_modulate, sinad_db, tone_amplitude
 
@@ -14,7 +14,8 @@ RATE_HZ = 256_000
 STEP = 4
 """The transmitter runs at so many times the rate, so that the frequency moves within each sample, as on the air."""
 
-SETTLED_S = 0.4
+DURATION_S = 1.2
+SETTLED_S = 0.8
 F64 = NDArray[np.float64]
 
 
@@ -25,7 +26,7 @@ def multiplex(left: F64, right: F64, pilot_hz: float = PILOT_HZ, pilot: float = 
     return np.asarray(0.45 * (left + right) + pilot * np.sin(turns) + difference)
 
 
-def tone(frequency_hz: float, amplitude: float = 1.0, seconds: float = 0.6) -> F64:
+def tone(frequency_hz: float, amplitude: float = 1.0, seconds: float = DURATION_S) -> F64:
     return audio_tone(frequency_hz, STEP * RATE_HZ, round(seconds * STEP * RATE_HZ), amplitude)
 
 
@@ -80,7 +81,7 @@ def test_a_tone_at_full_deviation_is_clean(stereo: bool) -> None:
 
 def test_a_mono_transmitter_gives_both_sides_the_same_clean_tone() -> None:
     demodulator = WfmDemodulator(RATE_HZ)
-    noisy = transmit_through_a_channel(tone(1000.0)) + complex_noise(round(0.6 * RATE_HZ), 1e-3, seed=1)
+    noisy = transmit_through_a_channel(tone(1000.0)) + complex_noise(round(DURATION_S * RATE_HZ), 1e-3, seed=1)
     pcm = settled(demodulator, noisy)
     np.testing.assert_array_equal(pcm[:, 0], pcm[:, 1])
     assert sinad_db(pcm[:, 0], 1000.0, demodulator.audio_rate_hz, AUDIO_HZ) > 60.0
@@ -131,6 +132,48 @@ def test_the_pilot_comes_and_goes_without_a_click() -> None:
     assert demodulator.is_stereo is False
 
 
+def weak(signal: F64, cn_db: float) -> NDArray[np.complex64]:
+    """IQ with noise, `cn_db` below the carrier within 200 kHz."""
+    iq = transmit_through_a_channel(signal)
+    noise = complex_noise(iq.shape[0], 10.0 ** (-cn_db / 10.0) * RATE_HZ / 200_000.0, seed=1)
+    return np.asarray(iq + noise, dtype=np.complex64)
+
+
+def test_stereo_fades_to_mono_as_the_station_weakens_and_its_hiss_stays_the_same() -> None:
+    blends, hisses_dbfs = [], []
+    for cn_db in (50.0, 40.0, 35.0, 25.0, 20.0, 15.0, 10.0):
+        demodulator = WfmDemodulator(RATE_HZ)
+        pcm = demodulator.push(weak(multiplex(tone(400.0, 0.0, 2.5), tone(400.0, 0.0, 2.5)), cn_db))
+        last = pcm[2 * pcm.shape[0] // 5 :].astype(np.float64)
+        assert demodulator.is_stereo
+        blends.append(demodulator.stereo_blend)
+        hisses_dbfs.append(20.0 * np.log10((last[:, 0] - last[:, 1]).std() / 2.0))
+    assert blends[:3] == [1.0, 1.0, 1.0]
+    assert blends == sorted(blends, reverse=True)
+    assert blends[-1] < 0.2
+    np.testing.assert_allclose(hisses_dbfs[3:], HISS_DBFS, atol=2.0)
+    # Without the blend, it would be 5 dB louder for each 5 dB.
+    assert hisses_dbfs[0] < HISS_DBFS - 15.0
+
+
+def test_a_faded_station_keeps_its_sum_and_as_much_of_its_difference_as_is_said() -> None:
+    demodulator = WfmDemodulator(RATE_HZ, deemphasis_us=0.0)
+    pcm = demodulator.push(weak(multiplex(tone(1000.0, 0.9, 2.5), tone(1000.0, 0.0, 2.5)), 20.0))
+    last = pcm[3 * pcm.shape[0] // 5 :]
+    left, right = (tone_amplitude(last[:, k], 1000.0, demodulator.audio_rate_hz) for k in (0, 1))
+    assert 0.1 < demodulator.stereo_blend < 0.6
+    assert (left + right) / 2.0 == pytest.approx(0.405, rel=0.02)
+    assert (left - right) / (left + right) == pytest.approx(demodulator.stereo_blend, rel=0.2)
+
+
+@pytest.mark.parametrize("frequency_hz", [3_000.0, 7_000.0, 11_000.0, 12_345.0])
+def test_programme_is_not_taken_for_noise(frequency_hz: float) -> None:
+    demodulator = WfmDemodulator(RATE_HZ)
+    demodulator.push(transmit_through_a_channel(multiplex(tone(frequency_hz, 0.5, 1.2), tone(440.0, 0.4, 1.2))))
+    assert demodulator.stereo_blend == 1.0
+    assert demodulator.readings()["stereo_blend"] == 1.0
+
+
 def test_noise_is_not_taken_for_a_pilot() -> None:
     demodulator = WfmDemodulator(RATE_HZ)
     for seed in range(10):
@@ -146,7 +189,7 @@ def test_the_audio_rate_is_a_whole_fraction_of_any_rate(rate_hz: float) -> None:
     assert 48_000 <= demodulator.audio_rate_hz < 96_000
     if rate_hz in (240_000, 250_000, 256_000):
         assert demodulator.decimation == 5
-    n = round(0.6 * rate_hz)
+    n = round(DURATION_S * rate_hz)
     pcm = settled(demodulator, fm_modulate(audio_tone(1000.0, rate_hz, n, 0.4), rate_hz, 75_000.0))
     assert tone_amplitude(pcm, 1000.0, demodulator.audio_rate_hz) == pytest.approx(0.4, rel=0.01)
 
@@ -185,7 +228,7 @@ def test_broken_samples_do_no_lasting_harm(broken: float) -> None:
     demodulator = WfmDemodulator(RATE_HZ)
     pcm = np.concatenate((demodulator.push(iq[:50_000]), demodulator.push(iq[50_000:])))
     assert np.isfinite(pcm).all()
-    np.testing.assert_allclose(pcm[28_000:], clean[28_000:], atol=1e-3)
+    np.testing.assert_allclose(pcm[45_000:], clean[45_000:], atol=1e-3)
     assert demodulator.is_stereo
 
 

@@ -20,13 +20,18 @@ PILOT_LOOP = kernels.PilotLoop(
     lock_level=0.05,
     unlock_level=0.03,
     blend_step=0.01,
+    noise_share=0.06,
+    drift_share=0.01,
+    power_share=0.02,
+    n_wait=50.0,
+    quiet_power=1e-6,
 )
 
 
 def pilot_run(kernel: Callable[..., None], multiplex: NDArray[np.float32]) -> tuple[Any, Any]:
     phases = PILOT_LOOP.step * np.arange(64)
     cosine, sine = np.cos(phases).astype(np.float32), np.sin(phases).astype(np.float32)
-    state, out = np.zeros(6), np.zeros_like(multiplex)
+    state, out = np.zeros(kernels.PILOT_STATES), np.zeros_like(multiplex)
     kernel(multiplex, 63, cosine, sine, PILOT_LOOP, state, out)
     return state, out
 
@@ -44,9 +49,29 @@ def test_the_pilot_loop_agrees_with_its_model_while_it_locks_and_unlocks(rng: np
     got, wanted = (pilot_run(kernel, multiplex) for kernel in (kernels.track_pilot, kernels.track_pilot_model))
     np.testing.assert_allclose(got[1], wanted[1], atol=1e-4)
     np.testing.assert_allclose(got[0], wanted[0], atol=1e-3)
-    assert np.abs(wanted[1][15_000:20_000]).max() > 0.1
+    assert np.abs(wanted[1][15_000:20_000]).max() > 0.05
     assert wanted[0][4] == 0.0
     assert np.abs(wanted[1][-1000:]).max() == 0.0
+
+
+def test_the_blend_is_whole_up_to_the_quiet_noise_and_falls_as_its_amplitude_above(rng: np.random.Generator) -> None:
+    n = 64 * 4000 + 63
+    place = np.arange(n)
+    pilot = 0.1 * np.sin((PILOT_LOOP.step + 2e-4) * place + 1.0)
+    noise = rng.standard_normal(n)
+    blends, powers = [], []
+    for amplitude in (0.005, 0.1, 0.2):
+        state, _ = pilot_run(kernels.track_pilot, (pilot + amplitude * noise).astype(np.float32))
+        blends.append(state[3])
+        powers.append(state[10])
+    wanted, _ = pilot_run(kernels.track_pilot_model, (pilot + 0.2 * noise).astype(np.float32)[: n // 4])
+    got, _ = pilot_run(kernels.track_pilot, (pilot + 0.2 * noise).astype(np.float32)[: n // 4])
+    np.testing.assert_allclose(got[6:], wanted[6:], rtol=1e-3, atol=1e-5)
+    assert got[10] == pytest.approx(wanted[10], rel=1e-3)
+    assert blends[0] == 1.0
+    assert powers[0] < PILOT_LOOP.quiet_power
+    assert powers[2] == pytest.approx(4.0 * powers[1], rel=0.2)
+    np.testing.assert_allclose(blends[1:], np.sqrt(PILOT_LOOP.quiet_power / np.array(powers[1:])), rtol=0.1)
 
 
 def test_the_pilot_loop_finds_phase_step_and_level(rng: np.random.Generator) -> None:
