@@ -30,6 +30,7 @@ from app_core.base.blocks import IqBlock
 from app_core.base.errors import ConfigError
 from app_core.demod.channel import ChannelBank, ChannelConfig
 from app_core.demod.demodulator import Mode
+from app_core.dsp.pcm16 import to_int16
 from benchmarks.peers import ask, has_gnuradio
 from benchmarks.report import Figure, at_least
 
@@ -154,7 +155,7 @@ def our_cost_ns(mode: Mode, n_channels: int, rate_hz: int = RATE_HZ) -> float:
         for block in blocks:
             iq_block = IqBlock(block, float(rate_hz), _CENTER_HZ, first_sample, first_sample / rate_hz, 1)
             for _, audio in bank.push(iq_block):
-                _to_s16(audio.pcm)
+                to_int16(audio.pcm)
             first_sample += BLOCK_SAMPLES
 
     push_all()
@@ -177,13 +178,6 @@ def _cost_ns(push_all: Callable[[], None]) -> float:
         push_all()
         n_samples += N_SAMPLES
     return 1e9 * spent_s / n_samples
-
-
-def _to_s16(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
-    scaled = pcm * np.float32(32767.0)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, -32768.0, 32767.0, out=scaled)
-    return scaled.astype(np.int16)
 
 
 def peer_costs(offsets: list[float], approaches: Sequence[str]) -> list[PeerCost]:

@@ -240,7 +240,7 @@ def demodulate(arguments: argparse.Namespace) -> None:
     OutputError
         If the output cannot be written.
     """
-    from app_core.audio.demod_iq import to_int16
+    from app_core.dsp.pcm16 import to_int16
     from services.decode_output import ProgressLine
 
     demodulation = open_demodulation(arguments)

@@ -9,6 +9,7 @@ import numpy as np
 
 from app_core.base.blocks import IqBlock
 from app_core.demod.channel import ChannelBank, ChannelConfig
+from app_core.dsp.pcm16 import to_int16
 from app_core.eas.decoder import SameDecoder
 from app_core.eas.encoder import encode_transmission
 
@@ -44,7 +45,8 @@ def main() -> None:
     for rate_hz, n_kinds in ((250_000.0, 6), (2_400_000.0, 8), (1_024_000.0, 1), (2_400_000.0, 1), (1_000_001.0, 2)):
         bank = ChannelBank(_channels(n_kinds), listen=True)
         for number in range(8):
-            bank.push(IqBlock(noise, rate_hz, _CENTER_HZ, number * len(noise), time.time(), 1))
+            for _, block in bank.push(IqBlock(noise, rate_hz, _CENTER_HZ, number * len(noise), time.time(), 1)):
+                to_int16(block.pcm)
         bank.levels()
         bank.flush()
     decoder = SameDecoder(24_000.0)

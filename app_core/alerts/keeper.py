@@ -31,7 +31,7 @@ from app_core.alerts.flac_file import whole_length
 from app_core.alerts.handover import Handover, deliver_to_publisher, deliver_to_store
 from app_core.alerts.intake import Intake, Queued, QueuedEnd, QueuedEvent, QueuedPcm
 from app_core.alerts.message_audio import MessageAudio, OpenMessage
-from app_core.alerts.recorder import PreRoll, to_int16
+from app_core.alerts.recorder import PreRoll
 from app_core.alerts.recordings_folder import DiskRoom, mend_recordings, prune_recordings
 from app_core.alerts.spool import Spool
 from app_core.alerts.store import AlertStore, merge_alerts
@@ -39,6 +39,7 @@ from app_core.alerts.tracker import AlertTracker
 from app_core.base.blocks import PcmBlock
 from app_core.base.errors import HeraldError, LinkError
 from app_core.base.lifecycle import Worker
+from app_core.dsp.pcm16 import to_int16
 from app_core.eas.events import AttentionHeard, EndOfMessage, HeaderDecoded, SameEvent
 
 log = logging.getLogger(__name__)

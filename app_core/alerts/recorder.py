@@ -25,26 +25,6 @@ _LONGEST_OVERLAP_S = 2.0
 _SYNC_EVERY_S = 5.0
 
 
-def to_int16(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Quantise audio, in a copy.
-
-    Parameters
-    ----------
-    pcm
-        Shape (n,); what is beyond full scale is clipped, what is not a number is silence. [full scale = ±1]
-
-    Returns
-    -------
-    pcm_int16
-        Shape (n,). [full scale = ±32767]
-    """
-    scaled = np.clip(pcm, np.float32(-1.0), np.float32(1.0))
-    scaled *= np.float32(32767.0)
-    np.rint(scaled, out=scaled)
-    np.nan_to_num(scaled, copy=False, nan=0.0)
-    return scaled.astype(np.int16)
-
-
 class PreRoll:
     """The last seconds of one channel, on one time line that runs through restarts of its stream.
 

@@ -189,10 +189,3 @@ class Thinned:
         if len(self.kept) > MAX_READINGS:
             del self.kept[1::2]
             self._step *= 2
-
-
-def to_int16(pcm: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Give audio of any shape as 16 bits; what is beyond ±1 is clipped, and a NaN becomes silence."""
-    scaled = np.nan_to_num(pcm, nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32767.0)
-    clipped: NDArray[np.int16] = np.clip(np.rint(scaled), -32767, 32767).astype(np.int16)
-    return clipped

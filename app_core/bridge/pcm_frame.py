@@ -25,6 +25,7 @@ import numpy as np
 
 from app_core.base.blocks import PcmBlock
 from app_core.base.errors import WireError
+from app_core.dsp.pcm16 import to_int16
 
 _HEADER = struct.Struct("<4sBBHdQdQII")
 _MAGIC = b"HPCM"
@@ -37,7 +38,6 @@ MAX_SAMPLES_PER_FRAME = 1_048_576
 
 def encode_pcm(block: PcmBlock) -> bytes:
     """Write one frame; samples beyond ±1 are clipped, and a NaN becomes silence."""
-    scaled = np.nan_to_num(block.pcm, nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32767.0)
     header = _HEADER.pack(
         _MAGIC,
         _VERSION,
@@ -50,8 +50,7 @@ def encode_pcm(block: PcmBlock) -> bytes:
         len(block.pcm),
         0,
     )
-    samples: bytes = np.clip(np.rint(scaled), -32767, 32767).astype("<i2").tobytes()
-    return header + samples
+    return header + to_int16(block.pcm).astype("<i2", copy=False).tobytes()
 
 
 def decode_pcm(frame: bytes) -> PcmBlock:

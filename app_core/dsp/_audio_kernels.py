@@ -136,3 +136,27 @@ def filter_sections_model(samples: F32, sections: F64, state: F64, out: F32) -> 
             signal[k] = memory[0] + b0 * sample
             memory[:] = transition @ memory + entry * sample
     out[:] = signal
+
+
+@njit(cache=True, nogil=True)
+def quantise_int16(pcm: F32, codes: NDArray[np.int16]) -> None:
+    """Round audio to 16 bits; what is beyond full scale is clipped, what is not a number is silence.
+
+    Parameters
+    ----------
+    pcm
+        Shape (n,). [full scale = ±1]
+    codes
+        Shape (n,), overwritten. [full scale = ±32767]
+    """
+    scale = np.float32(32767.0)
+    for index in range(len(pcm)):
+        scaled = pcm[index] * scale
+        scaled = scaled if scaled == scaled else np.float32(0.0)
+        codes[index] = np.int16(np.rint(min(max(scaled, -scale), scale)))
+
+
+def quantise_int16_model(pcm: F32, codes: NDArray[np.int16]) -> None:
+    """Define `quantise_int16`."""
+    scaled = np.nan_to_num(pcm, nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32767.0)
+    codes[:] = np.clip(np.rint(scaled), -32767, 32767).astype(np.int16)

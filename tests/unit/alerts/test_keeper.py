@@ -14,9 +14,9 @@ import soundfile
 
 from app_core.alerts.alert import Alert
 from app_core.alerts.keeper import AlertKeeper, KeeperSettings
-from app_core.alerts.recorder import to_int16
 from app_core.alerts.store import AlertStore
 from app_core.base.errors import LifecycleError, LinkError
+from app_core.dsp.pcm16 import to_int16
 from app_core.eas.events import BurstHeard
 from tests.unit.alerts.air import NOW, Channel, header_text, issue_text, make_alert
 from tests.unit.alerts.full_disk import files_of_at_most
