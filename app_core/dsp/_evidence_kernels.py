@@ -112,12 +112,14 @@ def side_levels(side: F64, level: F64, transition: F64) -> tuple[F64, float]:
     emission = np.ones((n, n_levels))
     around = np.empty((n, n_levels))
     likelihood = 0.0
+    log_level = np.log(level)
+    inverse_level = 1.0 / level
     for i in range(n):
         if side[i] < 0.0:
             continue
         highest = -1e300
         for j in range(n_levels):
-            emission[i, j] = -side[i] / level[j] - 2.0 * math.log(level[j])
+            emission[i, j] = -side[i] * inverse_level[j] - 2.0 * log_level[j]
             highest = max(highest, emission[i, j])
         likelihood += highest
         for j in range(n_levels):
@@ -129,7 +131,7 @@ def side_levels(side: F64, level: F64, transition: F64) -> tuple[F64, float]:
         for j in range(n_levels):
             value = around[i, j] * emission[i, j]
             total += value
-            inverse += value / level[j]
+            inverse += value * inverse_level[j]
         weight[i] = inverse / total
     return weight, likelihood
 

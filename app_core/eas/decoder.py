@@ -9,13 +9,13 @@ group.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app_core.eas.assembler import ALIKE, SoftMessage, Verdict, agreement, assemble, likeness, log_odds
+from app_core.eas.burst_group import BURSTS, LONGEST_PAUSE, BurstGroup, Trial
 from app_core.eas.events import (
     BurstHeard,
     EndOfMessage,
@@ -31,46 +31,17 @@ from app_core.eas.matched_filter import DELAY, HOP, RATE, SAMPLES_PER_BIT, Front
 from app_core.eas.realign import find_burst
 from app_core.eas.timing import N_KNOWN_BITS, N_PREAMBLE_BITS, BurstSearch, Candidate, Fit, fit_start
 
-_BURSTS = 3  # of a header
-_SECOND = float(RATE)
-_HISTORY = int(22.0 * _SECOND)  # three of the longest bursts, 3.3 % slow, the longest pauses, and the search's delay
-_LONGEST_PAUSE = 2.2 * _SECOND
-_SEARCH_DELAY = 0.8 * _SECOND
+_HISTORY = int(
+    22.0 * float(RATE)
+)  # three of the longest bursts, 3.3 % slow, the longest pauses, and the search's delay
 _SHORTEST_HEADER_BITS = N_PREAMBLE_BITS + 8 * 40
 _MAX_TRIES = 3  # assemblies of one burst before its longest possible end
 _CONTRADICTS = 10.0  # nats for one bit: a burst of the same message says so once in some ten
 _MOST_BURSTS = 4  # that are kept, should a sender never end
 _MOST_DOUBTFUL = 4  # messages that are kept for other receivers' help
-_LEAST_PAUSE = 0.25 * _SECOND
+_LEAST_PAUSE = 0.25 * float(RATE)
 _SETTLING_S = 2  # after this the stages have seen all of the stream's end
 _MAX_ZEROS_S = 20.0  # longer losses than this cannot matter: nothing is pending any more
-
-
-@dataclass(slots=True)
-class _Group:
-    """The header bursts of one message, with what they say together."""
-
-    bursts: list[Burst]
-    verdict: Verdict
-    last_end: float
-    looked_back: bool = False  # for bursts without a preamble, before the first
-    rival: bool = False  # much like the message that was given before it, so one burst alone proves nothing
-    spoilt: bool = False  # or it may be that message's last burst, spoilt
-
-    @property
-    def n_bits(self) -> int:
-        """Length of a burst, preamble included."""
-        return N_PREAMBLE_BITS + len(self.verdict.reading.bits)
-
-    @property
-    def overdue(self) -> float:
-        """Position at which the next burst should have been heard."""
-        return self.last_end + _LONGEST_PAUSE + _SEARCH_DELAY
-
-    @property
-    def window(self) -> float:
-        """Position until which the message may go on, one burst being lost."""
-        return self.overdue + _LONGEST_PAUSE + self.n_bits * self.bursts[-1].samples_per_bit + _SEARCH_DELAY
 
 
 class SameDecoder:
@@ -98,12 +69,12 @@ class SameDecoder:
         self._search = BurstSearch()
         self._history = SampleHistory(_HISTORY)
         self._gaps: Gaps = []
-        self._group: _Group | None = None  # bursts whose header is not certain yet
-        self._given: _Group | None = None  # the message whose header was given, while it may go on
+        self._group: BurstGroup | None = None  # bursts whose header is not certain yet
+        self._given: BurstGroup | None = None  # the message whose header was given, while it may go on
         self._open: Burst | None = None
         self._open_snr_db = 0.0
         self._tries = 0
-        self._tried: tuple[Verdict, float] | None = None  # the open burst's last assembly, and where its header ends
+        self._tried: Trial | None = None  # the open burst's last assembly
         self._rival = False  # the open burst is much like the message that was given
         self._quiet = False
         self._expected: float | None = None  # where the open burst should end
@@ -217,7 +188,7 @@ class SameDecoder:
         end = start + N_KNOWN_BITS * SAMPLES_PER_BIT / (1.0 + fit.clock)
         self._free_from = end
         events.append(BurstHeard("end", self._place(start), self._place(end), fit.snr_db, fit.clock))
-        if start - self._last_end_burst > 2.5 * _LONGEST_PAUSE:
+        if start - self._last_end_burst > 2.5 * LONGEST_PAUSE:
             events.append(EndOfMessage(self._place(start), self._place(end)))
         self._last_end_burst = start
 
@@ -249,9 +220,12 @@ class SameDecoder:
     def _forget(self, position: float, events: list[SameEvent]) -> None:
         """Decide and drop what is over at `position`."""
         if self._group is not None and position > self._group.overdue:
-            self._look_for_lost(self._group, position)
+            if self._group.searched_behind != self._group.last_end:
+                self._group.searched_behind = self._group.last_end
+                self._look_for_lost(self._group, position)
             self._decide(self._group, events, early=False)
         if self._group is not None and position > self._group.window:
+            self._look_for_lost(self._group, position)
             self._close_group(events)
         if self._given is not None and position > self._given.window:
             self._given = None
@@ -276,9 +250,12 @@ class SameDecoder:
 
     def _try_burst(self, burst: Burst, events: list[SameEvent], *, final: bool) -> None:
         """Assemble the open burst with its group. It joins the group for good when that decides, or when it is over."""
-        if final and self._tried is not None and self._tried[1] < min(burst.limit, self._history.end):
+        tried = self._tried
+        if final and tried is not None and tried.end < min(burst.limit, self._history.end):
             # More samples would add nothing but what follows the header.
-            self._settle(burst, self._tried[0], events)
+            if tried.alone:
+                self._close_group(events)
+            self._settle(burst, tried.verdict, events)
             return
         group = self._group
         if final and group is None and burst.limit < burst.position_of_bit(_SHORTEST_HEADER_BITS):
@@ -291,7 +268,7 @@ class SameDecoder:
         if self._given is not None:
             share, contradiction = agreement(burst, self._given.verdict.reading.bits)
             # A fourth burst may be a new message that is much alike.
-            if share > ALIKE and contradiction < _CONTRADICTS and len(self._given.bursts) < _BURSTS:
+            if share > ALIKE and contradiction < _CONTRADICTS and len(self._given.bursts) < BURSTS:
                 self._open = None
                 self._add(self._given, burst, log_odds(burst, len(self._given.verdict.reading.bits)), events)
                 return
@@ -300,10 +277,10 @@ class SameDecoder:
         if group is not None:
             alone = max(likeness(b, burst, group.n_bits) for b in group.bursts) < ALIKE
         verdict = assemble([burst] if group is None or alone else [*group.bursts, burst])
-        early = group is None or alone or len(group.bursts) < _BURSTS - 1
+        early = group is None or alone or len(group.bursts) < BURSTS - 1
         if not final and verdict.header(early=early) is None:
-            if not alone:
-                self._tried = (verdict, burst.position_of_bit(N_PREAMBLE_BITS + len(verdict.reading.bits)))
+            end = burst.position_of_bit(N_PREAMBLE_BITS + len(verdict.reading.bits))
+            self._tried = Trial(verdict, end, alone)
             return
         if alone:
             self._close_group(events)
@@ -313,34 +290,34 @@ class SameDecoder:
         """Let the open burst join the group, with what they say together, and give the header if it is certain."""
         self._open = None
         if self._group is None:
-            spoilt = self._rival and self._given is not None and len(self._given.bursts) < _BURSTS
-            self._group = _Group([], verdict, burst.start, rival=self._rival, spoilt=spoilt)
+            spoilt = self._rival and self._given is not None and len(self._given.bursts) < BURSTS
+            self._group = BurstGroup([], verdict, burst.start, rival=self._rival, spoilt=spoilt)
         group = self._group
         group.verdict = verdict
         free_from = self._free_from
         self._add(group, burst, verdict.each[-1], events)
-        if verdict.header(early=len(group.bursts) < _BURSTS) is None:
+        if verdict.header(early=len(group.bursts) < BURSTS) is None:
             self._look_back(group, free_from)
-        self._decide(group, events, early=len(group.bursts) < _BURSTS)
+        self._decide(group, events, early=len(group.bursts) < BURSTS)
 
-    def _look_back(self, group: _Group, free_from: float) -> None:
+    def _look_back(self, group: BurstGroup, free_from: float) -> None:
         """Look for a burst before the group's first, once: its beginning may have been cut off."""
-        if group.looked_back or len(group.bursts) >= _BURSTS:
+        if group.looked_back or len(group.bursts) >= BURSTS:
             return
         group.looked_back = True
         first = group.bursts[0].start
         length = group.n_bits * group.bursts[0].samples_per_bit
-        self._take_lost(group, (max(free_from, first - length - _LONGEST_PAUSE), first - _LEAST_PAUSE))
+        self._take_lost(group, (max(free_from, first - length - LONGEST_PAUSE), first - _LEAST_PAUSE))
 
-    def _look_for_lost(self, group: _Group, now: float) -> None:
+    def _look_for_lost(self, group: BurstGroup, now: float) -> None:
         """Look for bursts between those of the group, and behind them."""
         length = group.n_bits * group.bursts[0].samples_per_bit
         spans = [(a.position_of_bit(group.n_bits), b.start) for a, b in pairwise(group.bursts)]
         for low, high in [*spans, (group.last_end, now)]:
-            if len(group.bursts) < _BURSTS and high - low > 0.4 * length:
+            if len(group.bursts) < BURSTS and high - low > 0.4 * length:
                 self._take_lost(group, (low + _LEAST_PAUSE, high))
 
-    def _take_lost(self, group: _Group, span: tuple[float, float]) -> None:
+    def _take_lost(self, group: BurstGroup, span: tuple[float, float]) -> None:
         if group.verdict.is_other_text or group.rival:
             # A rival's bursts would be found in the message that it is so much like.
             return
@@ -353,7 +330,7 @@ class SameDecoder:
             group.bursts, group.verdict = bursts, verdict
             group.last_end = max(group.last_end, min(found.position_of_bit(group.n_bits), found.limit))
 
-    def _add(self, group: _Group, burst: Burst, soft_bits: SoftBits, events: list[SameEvent]) -> None:
+    def _add(self, group: BurstGroup, burst: Burst, soft_bits: SoftBits, events: list[SameEvent]) -> None:
         group.bursts.append(burst)
         group.last_end = min(burst.position_of_bit(group.n_bits), burst.limit)
         self._free_from = group.last_end
@@ -364,7 +341,7 @@ class SameDecoder:
         start_sample, end_sample = self._place(burst.start), self._place(end)
         events.append(BurstHeard("header", start_sample, end_sample, snr_db, float(burst.clock), soft_bits))
 
-    def _decide(self, group: _Group, events: list[SameEvent], *, early: bool) -> None:
+    def _decide(self, group: BurstGroup, events: list[SameEvent], *, early: bool) -> None:
         """Give the group's header if it is certain enough."""
         header = group.verdict.header(early=early)
         if header is None or (group.rival and len(group.bursts) < 2 and header.text != self._given_text()):
@@ -391,7 +368,7 @@ class SameDecoder:
             if not group.verdict.is_other_text:
                 self._doubtful.append(SoftMessage(tuple(group.bursts), group.verdict, *extent[:2]))
 
-    def _extent(self, group: _Group) -> tuple[int, int, int, float, float, SoftBits]:
+    def _extent(self, group: BurstGroup) -> tuple[int, int, int, float, float, SoftBits]:
         """What `HeaderDecoded` and `HeaderUnverified` say beside the header."""
         start, end = self._place(group.bursts[0].start), self._place(group.last_end)
         verdict = group.verdict

@@ -23,6 +23,9 @@ _FM_TAIL = (0.1, 4.0)
 _RISE = 0.5  # a rise by a level more is half as likely
 _MEDIAN = 1.678  # of a sum of two exponential variables of mean 1
 _EVEN = 0.8  # variance over squared mean is 0.5 with even noise, within 0.1 for the shortest header
+_FAMILIES: tuple[tuple[int, tuple[int, ...]], ...] = ((1, ()), (5, (6,)), (3, (2, 4, 6)))
+"""Indices of `regimes`: the first of each family, and those that are near it."""
+
 _EM_TURNS = 2
 _MOST_SLOPE = 30.0  # of the noise's power between the side tones
 _MOST = 1e6  # of a side tone's power over the base; beyond the loudest level nothing is told apart
@@ -152,13 +155,22 @@ def fit_side_noise(power: F64, valid: NDArray[np.bool_], n_used: int) -> SideNoi
     side = np.where(known, np.minimum(received / base, _MOST), -1.0)
     regime = regimes()[0]
     if float(received[known].var()) > _EVEN * float(received[known].mean()) ** 2:
-        likelihoods = [side_levels(side, LEVELS, regime.transition)[1] for regime in regimes()]
-        regime = regimes()[int(np.argmax(likelihoods))]
+        regime = _likeliest(side)
     for _ in range(_EM_TURNS):
         weight, _ = side_levels(side, LEVELS, regime.transition)
         base = max(float((weight * received)[known].sum() / (2.0 * known.sum())), 1e-30)
         side = np.where(known, np.minimum(received / base, _MOST), -1.0)
     return _with_levels(power, valid, base, regime, n_used)
+
+
+def _likeliest(side: F64) -> Regime:
+    """The regime that tells best what the side tones have; of a family only when its first member does."""
+    likelihoods = {0: side_levels(side, LEVELS, regimes()[0].transition)[1]}
+    for first, others in _FAMILIES:
+        likelihoods[first] = side_levels(side, LEVELS, regimes()[first].transition)[1]
+        if likelihoods[first] == max(likelihoods.values()):
+            likelihoods |= {i: side_levels(side, LEVELS, regimes()[i].transition)[1] for i in others}
+    return regimes()[max(likelihoods, key=lambda i: likelihoods[i])]
 
 
 def refreshed(noise: SideNoise, power: F64, valid: NDArray[np.bool_]) -> SideNoise:
