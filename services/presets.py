@@ -49,6 +49,9 @@ _AIRBAND_SPACINGS: Mapping[Any, Mapping[str, Any]] = {
     8_330: {"bandwidth_hz": 6_000},
 }
 
+# A tail is noise as loud as the voice was. A carrier does not come and go with the words, and needs none for them.
+_AIRBAND_SQUELCH: Mapping[str, Any] = {"mode": "snr", "tail_s": 0.05}
+
 # ITU region 2, the Americas, broadcasts AM 10 kHz apart and FM with 75 µs; the others 9 kHz apart and with 50 µs.
 _REGIONS = ("americas", "elsewhere")
 
@@ -58,7 +61,7 @@ CHANNEL_PRESETS: Mapping[str, _Preset] = {
         {"mode": "wfm", "stereo": True, "bandwidth_hz": 200_000, "audio_rate_hz": 48_000},
         {"region": {region: {"deemphasis_us": us} for region, us in zip(_REGIONS, (75, 50), strict=True)}},
     ),
-    "airband": _Preset({"mode": "am", "squelch": {"mode": "snr"}}, {"spacing_hz": _AIRBAND_SPACINGS}),
+    "airband": _Preset({"mode": "am", "squelch": _AIRBAND_SQUELCH}, {"spacing_hz": _AIRBAND_SPACINGS}),
     "am_broadcast": _Preset(
         {"mode": "am"},
         {"region": {region: {"bandwidth_hz": hz} for region, hz in zip(_REGIONS, (10_000, 9_000), strict=True)}},

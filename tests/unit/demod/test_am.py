@@ -100,6 +100,20 @@ def test_the_loop_locks_at_3_db_in_the_whole_band() -> None:
     assert tone_amplitude(pcm, 1000.0, RATE_HZ) == pytest.approx(0.8, abs=0.04)
 
 
+def test_a_carrier_that_fades_is_held_longer_than_it_takes_to_lock() -> None:
+    # In noise of power 1, a carrier of 0.65 is in phase with 0.61 of the magnitude's mean.
+    steps = ((0.1, False), (0.65, False), (3.0, True), (0.65, True), (0.1, False), (0.65, False))
+    demodulator = SynchronousAmDemodulator(RATE_HZ)
+    for seed, (amplitude, is_locked) in enumerate(steps):
+        held = set()
+        for iq in np.split(complex_noise(RATE_HZ, 1.0, seed) + np.float32(amplitude), 10):
+            demodulator.push(iq)
+            held.add(demodulator.is_locked)
+        assert demodulator.is_locked is is_locked
+        if amplitude == 0.65:
+            assert held == {is_locked}
+
+
 def test_without_a_carrier_the_loop_gives_the_envelope() -> None:
     noise = complex_noise(RATE_HZ, 1.0, seed=7)
     demodulator = SynchronousAmDemodulator(RATE_HZ)

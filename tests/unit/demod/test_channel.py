@@ -23,6 +23,7 @@ from app_core.dsp.frame_plan import exact_rate
 from tests.support.signals import (
     audio_tone,
     complex_noise,
+    complex_tone,
     fm_modulate,
     preemphasis_gain,
     sinad_db,
@@ -278,8 +279,8 @@ def of_mode(mode: str, offset_hz: float, key: str, **settings: Any) -> ChannelCo
 
 
 STAYING = [
-    channel(0.0, 48_000, "narrow"),
-    channel(25_000.0, 48_000, "beside"),
+    of_mode("nfm", 0.0, "narrow", audio_rate_hz=48_000, squelch={"mode": "snr", "open_db": 10.0}),
+    of_mode("nfm", 25_000.0, "beside", audio_rate_hz=48_000, squelch={"mode": "noise", "open_db": 40.0}),
     of_mode("nfm", -130_000.0, "wide", bandwidth_hz=25_000.0, audio_rate_hz=22_050),
     of_mode("am", 70_000.0, "am"),
     of_mode("usb", -60_000.0, "usb", audio_rate_hz=16_000),
@@ -302,22 +303,32 @@ def test_cutting_the_input_changes_nothing_in_any_mode(cuts: list[int], rate_hz:
         np.testing.assert_array_equal(joined(got[config.id]), joined(wanted[config.id]))
 
 
+N_WIDE = 160_000
+
+
 @settings(max_examples=15, deadline=None)
 @given(
-    places=st.lists(st.integers(1, 59_999), min_size=2, max_size=2, unique=True),
-    cuts=st.lists(st.integers(0, 60_000), max_size=6),
+    # Some frames have been heard before the first change, and between the two.
+    places=st.tuples(st.integers(25_000, 80_000), st.integers(100_000, 150_000)),
+    cuts=st.lists(st.integers(0, N_WIDE), max_size=6),
     rate_hz=st.sampled_from(WIDE_RATES_HZ),
     start=st.sampled_from([0, 12_345, 10**12 + 7]),
 )
 def test_channels_that_come_and_go_leave_the_others_as_they_are(
-    places: list[int], cuts: list[int], rate_hz: float, start: int
+    places: tuple[int, int], cuts: list[int], rate_hz: float, start: int
 ) -> None:
-    iq = complex_noise(60_000, 0.01, seed=6)
-    wanted = run(ChannelBank(STAYING), blocks(iq, [], rate_hz, start))
-    bank = ChannelBank([GOING[0], *STAYING, GOING[1]])
-    first, second = sorted(places)
+    # A carrier in every channel but one, each with another offset and level, so that no two read the same.
+    iq = complex_noise(N_WIDE, 1e-4, seed=6)
+    for number, config in enumerate(STAYING[:5]):
+        offset_hz = config.frequency_hz - CENTER_HZ + 200.0 * (number + 1)
+        iq += complex_tone(offset_hz, rate_hz, N_WIDE, 0.02 * (number + 1))
+    alone = ChannelBank(STAYING, listen=True)
+    wanted = run(alone, blocks(iq, sorted({*places, *cuts}), rate_hz, start))
+    heard_alone = alone.take_listening()
+    bank = ChannelBank([GOING[0], *STAYING, GOING[1]], listen=True)
+    first, second = places
     audio: dict[str, list[PcmBlock]] = {}
-    edges = sorted({0, *places, *cuts, 60_000})
+    edges = sorted({0, *places, *cuts, N_WIDE})
     for a, b in pairwise(edges):
         pairs = []
         if a == first:
@@ -328,10 +339,19 @@ def test_channels_that_come_and_go_leave_the_others_as_they_are(
             audio.setdefault(name, []).append(pcm)
     for name, pcm in bank.flush():
         audio.setdefault(name, []).append(pcm)
+    heard = bank.take_listening()
+    levels, wanted_levels = bank.levels(), alone.levels()
     for config in STAYING:
         np.testing.assert_array_equal(joined(audio[config.id]), joined(wanted[config.id]))
+        assert levels[config.id] == wanted_levels[config.id]
+        pieces, wanted_pieces = (
+            [pcm for name, pcm in listening if name == config.id] for listening in (heard, heard_alone)
+        )
+        assert bool(wanted_pieces) is (config.squelch.mode != "off" or config.ctcss_hz is not None or config.stereo)
+        if wanted_pieces:
+            np.testing.assert_array_equal(joined(pieces), joined(wanted_pieces))
     # Whatever went away was heard up to the end of the last block, and whatever came, from there on.
-    ends = {"going": first, "sam": first, "coming": second, "lsb": 60_000}
+    ends = {"going": first, "sam": first, "coming": second, "lsb": N_WIDE}
     for config in [*GOING, *COMING]:
         pieces = audio.get(config.id, [])
         end = round(Fraction(start + ends[config.id]) / exact_rate(rate_hz) * config.audio_rate_hz)
@@ -371,7 +391,7 @@ def test_a_stereo_channel_can_end() -> None:
     np.testing.assert_array_equal(joined(pieces), wanted)
 
 
-def test_a_new_name_or_squelch_does_not_interrupt_a_channel() -> None:
+def test_a_new_name_squelch_or_loudness_does_not_interrupt_a_channel() -> None:
     iq = transmission(0.0, 0.4)
     wanted = joined(run(ChannelBank([channel()]), blocks(iq, [40_000]))["one"])
     bank = ChannelBank([channel()])
@@ -509,6 +529,37 @@ def test_a_long_stream_leaves_the_counters_exact() -> None:
     audio = [pcm for number in range(12) for _, pcm in bank.push(block(zeros, number * zeros.shape[0], rate_hz))]
     audio += [pcm for _, pcm in bank.flush()]
     assert joined(audio).shape[0] == round(Fraction(12 * zeros.shape[0] * 22_050, 25_001))
+
+
+SILENCED: dict[ModuleType, tuple[str, ...]] = {
+    channel_module: ("_copy", "_deal", "turn_rows", "unfold_bins"),
+    chain: ("track_moments",),
+    fm: ("discriminate_stack", "level_and_deemphasize_stack", "mean_and_peak"),
+    resampler: ("fir", "interpolate_half_band", "polyphase_stack", "polyphase_interpolated_stack"),
+}
+
+
+@pytest.mark.slow
+def test_ten_hours_leave_the_counters_and_the_clock_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the samples are does not matter here, so the loops over them are left out and only their counts remain.
+    for module, names in SILENCED.items():
+        for name in names:
+            monkeypatch.setattr(module, name, lambda *arguments: None)
+    rate_hz, n_block = 25_001.0, 5_000_011
+    n_total = round(36_000 * rate_hz)
+    bank = ChannelBank([channel(-4_000.0, 22_050)])
+    zeros = np.zeros(n_block, np.complex64)
+    end = 0
+    for start in range(0, n_total, n_block):
+        # Arrays that no loop has written may hold anything.
+        with np.errstate(all="ignore"):
+            audio = bank.push(block(zeros[: n_total - start], start, rate_hz))
+            audio += bank.flush() if start + n_block >= n_total else []
+        for _, pcm in audio:
+            assert pcm.first_sample == end
+            assert pcm.timestamp == pytest.approx(1e9 + end / 22_050.0, abs=2e-6)
+            end += pcm.pcm.shape[0]
+    assert end == round(Fraction(n_total * 22_050) / exact_rate(rate_hz)) == 36_000 * 22_050
 
 
 def _form(argument: Any) -> str:

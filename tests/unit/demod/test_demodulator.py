@@ -3,8 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app_core.demod.agc import Agc
 from app_core.demod.am import AmDemodulator, SynchronousAmDemodulator
-from app_core.demod.channel_config import ChannelConfig, Mode
+from app_core.demod.channel_config import AgcConfig, ChannelConfig, Mode
 from app_core.demod.demodulator import make_demodulator, make_stack
 from app_core.demod.fm import FmDemodulator, FmStack
 from app_core.demod.ssb import SsbDemodulator
@@ -69,6 +70,17 @@ def test_the_sideband_is_that_of_the_mode() -> None:
     upper = make_demodulator(config(Mode.USB), 24_000.0).push(tone)[12_000:]
     lower = make_demodulator(config(Mode.LSB), 24_000.0).push(tone)[12_000:]
     assert np.abs(upper).max() > 100.0 * np.abs(lower).max()
+
+
+@pytest.mark.parametrize("changed", [{"attack_s": 0.05}, {"hang_s": 0.02}, {"decay_s": 0.05}])
+def test_the_settings_of_the_gain_control_are_heard(changed: dict[str, float]) -> None:
+    times = {"attack_s": 0.002, "hang_s": 0.3, "decay_s": 0.5}
+    iq = complex_noise(24_000, 1e-6, seed=3)
+    iq[6_000:12_000] *= np.float32(100.0)
+    wanted = SsbDemodulator(24_000.0, "usb", 2_800.0, Agc(24_000.0, **(times | changed))).push(iq)
+    got = make_demodulator(config(Mode.USB, agc=AgcConfig(**changed)), 24_000.0).push(iq)
+    np.testing.assert_array_equal(got, wanted)
+    assert np.abs(got - make_demodulator(config(Mode.USB), 24_000.0).push(iq)).max() > 0.005
 
 
 def test_channels_of_narrow_fm_are_stacked_and_others_are_not() -> None:

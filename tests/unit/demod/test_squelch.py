@@ -187,11 +187,16 @@ def test_other_settings_leave_what_is_heard_as_it_is(before: SquelchMode, after:
     if is_heard:
         iq[RATE_HZ // 2 :] += carrier(1.5, 20.0)
     squelch = Squelch(RATE_HZ, BANDWIDTH_HZ, before)
-    # In the middle of a window.
-    squelch.push(iq[: RATE_HZ + 100])
+    # At the end of a window, of which nothing is known above the audio if the mode did not look there.
+    squelch.push(iq[: RATE_HZ + 470])
     squelch.change(after, 9.0, 6.0, 0.0)
-    np.testing.assert_array_equal(squelch.push(iq[RATE_HZ + 100 :]), float(is_heard))
+    np.testing.assert_array_equal(squelch.push(iq[RATE_HZ + 470 :]), float(is_heard))
     assert squelch.n_opened == int(is_heard)
+    anew = Squelch(RATE_HZ, BANDWIDTH_HZ, after)
+    anew.push(iq)
+    assert squelch.snr_db == pytest.approx(anew.snr_db, abs=0.2)
+    if after == "noise":
+        assert squelch.quieting_db == anew.quieting_db
 
 
 def test_other_thresholds_and_tails_hold_from_the_next_window_on() -> None:

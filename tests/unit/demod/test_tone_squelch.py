@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app_core.demod.fm import FmDemodulator
-from app_core.demod.tone_squelch import CTCSS_HZ, ToneFilter, ToneSquelch
+from app_core.demod.tone_squelch import CTCSS_HZ, WINDOW_S, ToneFilter, ToneSquelch
 from app_core.synth.speech import imitate_speech
 from tests.support.signals import audio_tone, complex_noise, fm_modulate, tone_amplitude
 
@@ -82,6 +82,16 @@ def test_a_tone_through_fm_is_found() -> None:
 def test_other_tones_are_none(frequency_hz: float) -> None:
     squelch = ToneSquelch(RATE_HZ)
     for part in np.split(audio_tone(frequency_hz, RATE_HZ, 2 * RATE_HZ, 0.1).astype(np.float32), 20):
+        squelch.push(part)
+        assert squelch.ctcss_hz is None
+
+
+def test_a_tone_that_dies_away_is_none() -> None:
+    # Half as strong after each half of a window, as a bell or the thump of a relay in a resonant loudspeaker.
+    place_s = np.arange(2 * RATE_HZ) / RATE_HZ
+    pcm = (audio_tone(100.0, RATE_HZ, 2 * RATE_HZ, 0.3) * 0.5 ** (place_s / (WINDOW_S / 2.0))).astype(np.float32)
+    squelch = ToneSquelch(RATE_HZ)
+    for part in np.split(pcm, 40):
         squelch.push(part)
         assert squelch.ctcss_hz is None
 

@@ -174,6 +174,17 @@ def test_programme_is_not_taken_for_noise(frequency_hz: float) -> None:
     assert demodulator.readings()["stereo_blend"] == 1.0
 
 
+def test_a_pilot_that_fades_is_held_longer_than_it_takes_to_find_one() -> None:
+    left, right = tone(1000.0, 0.5), tone(1000.0, 0.0)
+    strong, faint, gone = (transmit(multiplex(left, right, pilot=level)) for level in (0.08, 0.032, 0.015))
+    demodulator = WfmDemodulator(RATE_HZ)
+    for iq, is_stereo in ((faint, False), (strong, True), (faint, True), (gone, False), (faint, False)):
+        # Its level is a mean over 0.1 s.
+        demodulator.push(iq)
+        demodulator.push(iq)
+        assert demodulator.is_stereo is is_stereo
+
+
 def test_noise_is_not_taken_for_a_pilot() -> None:
     demodulator = WfmDemodulator(RATE_HZ)
     for seed in range(10):

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from app_core.base.errors import ConfigError
 from app_core.demod.channel_config import ChannelConfig
+from app_core.demod.listening import Listener
 from services.config_command import main
 from services.decode_service import channels_of
 from services.presets import CHANNEL_PRESETS, expand_channel, expand_presets
 from services.sdr_service import listened_frequencies, receivers_of
 from services.settings import Loaded, load
+from tests.support.signals import audio_tone, complex_noise
 
 NWR_HZ = [162_400_000 + 25_000 * number for number in range(7)]
 RECEIVER = '[[receivers]]\nid = "roof"\ndriver = "rtl_tcp"\nsample_rate_hz = 1024000\npreset = "nwr"\n'
@@ -101,12 +104,24 @@ def test_a_channels_preset_gives_what_belongs_to_its_service(said: dict[str, Any
 
 
 def test_the_airband_has_a_squelch_and_a_threshold_alone_does_not_take_it_away() -> None:
-    assert expand_channel({"preset": "airband"})["squelch"] == {"mode": "snr"}
+    assert expand_channel({"preset": "airband"})["squelch"] == {"mode": "snr", "tail_s": 0.05}
     assert expand_channel({"preset": "airband", "squelch": {"open_db": 12}})["squelch"] == {
         "mode": "snr",
+        "tail_s": 0.05,
         "open_db": 12,
     }
-    assert CHANNEL_PRESETS["airband"].settings["squelch"] == {"mode": "snr"}, "the preset itself is not changed"
+    kept = CHANNEL_PRESETS["airband"].settings["squelch"]
+    assert kept == {"mode": "snr", "tail_s": 0.05}, "the preset itself is not changed"
+
+
+def test_little_noise_is_heard_behind_a_transmission_in_the_airband() -> None:
+    table = expand_channel({"id": "c", "receiver_id": "r", "frequency_hz": 118e6, "preset": "airband"})
+    listener = Listener(ChannelConfig.model_validate(table), 24_000)
+    iq = complex_noise(72_000, 1e-6, seed=1)
+    iq[24_000:48_000] += (0.1 + audio_tone(1000.0, 24_000, 24_000, 0.05)).astype(np.complex64)
+    heard = np.flatnonzero(listener.push(iq)[:, 0])
+    assert heard[0] < 24_000 * 1.1
+    assert heard[-1] < 24_000 * 2.12
 
 
 def test_every_preset_alone_makes_a_channel() -> None:
