@@ -247,6 +247,7 @@ def test_broken_samples_do_no_lasting_harm(broken: complex) -> None:
     assert np.isfinite(pcm).all()
     np.testing.assert_allclose(pcm[6000:], wanted[6000:], atol=1e-3)
     levels = bank.levels()["one"]
+    assert levels["frequency_error_hz"] is not None
     assert np.isfinite([levels["level_dbfs"], levels["snr_db"], levels["frequency_error_hz"]]).all()
     assert np.isfinite(levels["deviation_hz"])
 
