@@ -13,7 +13,7 @@ from app_core.alerts.keeper import KeeperSettings
 from app_core.audio.ingest_config import AnyIngestSettings
 from app_core.base.errors import ConfigError
 from app_core.bridge.connection import RedisLink
-from app_core.demod.channel import ChannelConfig
+from app_core.demod.channel import ChannelConfig, misfit
 from app_core.radio.receiver import AnyReceiverSettings
 from services.decode_service import channels_of
 from services.runner import EXIT_OK, exit_code_of
@@ -61,8 +61,8 @@ def check_together(
     Raises
     ------
     ConfigError
-        If there is no receiver or no channel, and no source instead, two receivers have one id, or a channel lies
-        outside its receiver's band.
+        If there is no receiver or no channel, and no source instead, two receivers have one id, or a receiver does not
+        capture, or does not publish, the whole of a channel.
     """
     if sources and not receivers and not channels:
         return
@@ -81,12 +81,13 @@ def check_together(
         # A recording may carry both itself; it is then known only when it is opened.
         if center_hz is None or rate_hz is None:
             continue
-        if abs(channel.frequency_hz - center_hz) > rate_hz / 2:
-            low_mhz, high_mhz = (center_hz - rate_hz / 2) / 1e6, (center_hz + rate_hz / 2) / 1e6
-            raise ConfigError(
-                f"station.toml: channel {channel.id!r} at {channel.frequency_hz / 1e6:.4f} MHz lies outside the band "
-                f"of receiver {receiver.id!r}, {low_mhz:.4f} to {high_mhz:.4f} MHz"
-            )
+        # Channels are cut out of what is published: of the whole capture, or of a slice of it.
+        slice_hz = receiver.publish_sample_rate_hz
+        if slice_hz is not None and slice_hz < rate_hz:
+            center_hz, rate_hz = receiver.publish_center_frequency_hz or center_hz, slice_hz
+        reason = misfit(channel, rate_hz, center_hz)
+        if reason:
+            raise ConfigError(f"station.toml: channel {channel.id!r} of receiver {receiver.id!r}: {reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """One-shot probe for HEALTHCHECK, systemd and people: ``python -m services.healthcheck sdr|audio``.
 
 It ends with 0 only when data flows: samples, or decoded audio, that are fresh now. That Redis answers, or that a
-process runs, is not enough. What is broken first is named, with the command that looks closer.
+process runs, is not enough. What is broken first is named, with the command that looks closer. A channel that no
+capture holds, while others are heard, is a warning and no more: a person has asked for it, and no restart mends it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def run(service: str, max_age_s: float, station_path: Path | None) -> int:
     """Judge one service, and say in a line or two what was found."""
     # Imported here, so that a wrong argument is answered at once; nothing below needs numpy.
     from app_core.bridge.connection import RedisLink
-    from app_core.bridge.diagnosis import diagnose_audio, diagnose_sdr, read_station_health
+    from app_core.bridge.diagnosis import diagnose_audio, diagnose_sdr, read_station_health, warnings_of
     from services.settings import load
 
     loaded = load(station_path)
@@ -34,6 +35,8 @@ def run(service: str, max_age_s: float, station_path: Path | None) -> int:
     if not verdicts:
         flowing = "samples" if service == "sdr" else "decoded audio"
         sys.stdout.write(f"healthy: {flowing} no older than {max_age_s:g} s\n")
+        for warning in warnings_of(health) if service == "audio" else ():
+            sys.stdout.write(f"warning: {warning}\n")
         return EXIT_OK
     first = verdicts[0]
     more = f" (and {len(verdicts) - 1} more)" if len(verdicts) > 1 else ""

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app_core.bridge.connection import RedisSettings
-from app_core.bridge.diagnosis import StationHealth, Verdict, diagnose, is_stopped, total_age_s
+from app_core.bridge.diagnosis import StationHealth, Verdict, diagnose, is_stopped, total_age_s, warnings_of
 from services.big_text import big_lines
 
 _WIDE = 125
@@ -57,6 +57,7 @@ class StationStatus:
             "broken": [
                 {**asdict(verdict), "command": verdict.command_for(self._settings)} for verdict in self.verdicts
             ],
+            "warnings": warnings_of(health),
             "sdr_age_s": None if health.sdr is None else round(health.sdr.age_s, 3),
             "audio_age_s": None if health.audio is None else round(health.audio.age_s, 3),
             "receivers": self._receivers(),
@@ -145,7 +146,7 @@ class StationStatus:
             flows = pcm_age_s is not None and pcm_age_s <= self._max_age_s
             bursts, n_headers = entry.get("bursts_heard", 0), entry.get("headers_decoded", 0)
             table.add_row(
-                Text("  HEARD    ", style=_GOOD) if flows else Text("  SILENT   ", style=_BAD),
+                _channel_state(entry, flows=flows),
                 Text(name, style="bold"),
                 _place(entry),
                 _signal(entry, wide=wide) if "snr_db" in entry else "",
@@ -159,7 +160,8 @@ class StationStatus:
 
     def _notes(self) -> list[str]:
         """What is not right, but does not keep anything from flowing."""
-        notes = [
+        notes = warnings_of(self._health)
+        notes += [
             f"{receiver_id}: {fault.get('text')}"
             for receiver_id, entry in self._receivers().items()
             for fault in entry.get("faults", ())
@@ -206,6 +208,12 @@ def _place(entry: Mapping[str, Any]) -> str:
     if entry.get("frequency_hz"):
         return f"{_number(entry['frequency_hz']) / 1e6:.4f} MHz"
     return str(entry.get("source_type") or "")
+
+
+def _channel_state(entry: Mapping[str, Any], *, flows: bool) -> Text:
+    if entry.get("out_of_band"):
+        return Text(" NOT HEARD ", style=_FAIR)
+    return Text("  HEARD    ", style=_GOOD) if flows else Text("  SILENT   ", style=_BAD)
 
 
 def _signal(entry: Mapping[str, Any], *, wide: bool) -> str:

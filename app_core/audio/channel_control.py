@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from app_core.audio.channel_plan import ChannelPlan, Channels
@@ -46,8 +46,8 @@ class Decoders(Protocol):
         """
         ...
 
-    def out_of_band(self) -> Collection[str]:
-        """Give the ids of the channels that the present captures do not hold."""
+    def misfits(self) -> Mapping[str, str]:
+        """Say by channel id why the present captures do not hold some of the channels."""
         ...
 
 
@@ -205,8 +205,9 @@ class ChannelDesk:
             # A decoder that did not answer may still come to it: then it shall find what was before.
             self._decoders.apply(self._plan.now.configs, wait=False)
             raise
-        if config is not None and config.id in self._decoders.out_of_band():
-            words += f"; it lies outside what receiver {config.receiver_id} captures now, and is not heard"
+        misfit = "" if config is None else self._decoders.misfits().get(config.id, "")
+        if misfit:
+            words += f"; it is not heard now: {misfit}"
         try:
             self._plan.adopt(channels)
         except LinkError as error:

@@ -12,7 +12,7 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
@@ -183,10 +183,12 @@ class DecodeJob:
             taken.cancel()
             raise LifecycleError(f"the decoders did not take it up within {APPLY_TIMEOUT_S:.0f} s") from None
 
-    def out_of_band(self) -> Collection[str]:
-        """Give the ids of the channels that the present captures do not hold; for any thread."""
+    def misfits(self) -> Mapping[str, str]:
+        """Say by channel id why the present captures do not hold some of the channels; for any thread."""
         return {
-            channel_id for decoder in list(self._decoders.values()) for channel_id in decoder.adapter.bank.out_of_band
+            channel_id: reason
+            for decoder in list(self._decoders.values())
+            for channel_id, reason in decoder.adapter.bank.misfits.items()
         }
 
     def _take_change(self, channels: tuple[ChannelConfig, ...], taken: Future[list[Future[None]]]) -> None:

@@ -10,7 +10,7 @@ import logging
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -117,9 +117,9 @@ class ReceiverDecoder(Worker):
 
     def channel_status(self, channels: Sequence[ChannelConfig]) -> dict[str, dict[str, Any]]:
         """Give the health of channels by id, for the metrics; what is not received yet has no readings."""
-        levels, out_of_band = self.adapter.bank.levels(), self.adapter.bank.out_of_band
+        levels, misfits = self.adapter.bank.levels(), self.adapter.bank.misfits
         return {
-            channel.id: _status_of(channel, self.monitors.get(channel.id), levels.get(channel.id), out_of_band)
+            channel.id: _status_of(channel, self.monitors.get(channel.id), levels.get(channel.id), misfits)
             for channel in channels
         }
 
@@ -247,7 +247,7 @@ def frequency_correction_ppm(channels: Sequence[dict[str, Any]]) -> float | None
 
 
 def _status_of(
-    channel: ChannelConfig, monitor: AlertMonitor | None, levels: Any, out_of_band: Sequence[str]
+    channel: ChannelConfig, monitor: AlertMonitor | None, levels: Any, misfits: Mapping[str, str]
 ) -> dict[str, Any]:
     last_pcm_s = None if monitor is None else monitor.last_pcm_s
     age_s = None if last_pcm_s is None else time.monotonic() - last_pcm_s
@@ -257,7 +257,8 @@ def _status_of(
         "frequency_hz": channel.frequency_hz,
         "mode": channel.mode.value,
         "running": age_s is not None and age_s <= FRESH_S,
-        "out_of_band": channel.id in out_of_band,
+        "out_of_band": channel.id in misfits,
+        "misfit": misfits.get(channel.id, ""),
         "last_pcm_age_s": None if age_s is None else round(age_s, 3),
         "bursts_heard": 0 if monitor is None else monitor.bursts_heard,
         "headers_decoded": 0 if monitor is None else monitor.headers_decoded,

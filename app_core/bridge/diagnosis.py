@@ -143,10 +143,11 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
     if _is_silent(aged.age_s, [entry.get("last_pcm_age_s") for entry in channels.values()], max_age_s):
         reason = f"silent for {aged.age_s:.1f} s: it hangs, was killed, or cannot publish"
         return [Verdict("decode job", reason, f"redis-cli GET {keys.AUDIO_HEARTBEAT}")]
-    late = []
+    late: list[Verdict] = []
+    unheard: list[Verdict] = []
     for channel_id, entry in channels.items():
         if entry.get("out_of_band"):
-            late.append(Verdict("channel", f"{channel_id}: its frequency is outside the receiver's band", look))
+            unheard.append(Verdict("channel", f"{channel_id}: {_misfit(entry)}", look))
             continue
         age_s = total_age_s(entry.get("last_pcm_age_s"), aged.age_s)
         if (age_s is not None and age_s <= max_age_s) or entry.get("ended"):
@@ -156,6 +157,9 @@ def diagnose_audio(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[
         else:
             reason = entry.get("last_error") or "it gives none"
             late.append(Verdict("source", f"{channel_id}: {_since('audio', age_s)}: {reason}", look))
+    if len(late) + len(unheard) == len(channels):
+        # As long as another one is heard they are for `warnings_of` to tell.
+        late += unheard
     if not any(verdict.stage == "decoder" for verdict in late):
         return late
     # No samples, no audio: the cause then stands before this service. The two statuses are not of the same moment.
@@ -172,6 +176,16 @@ def diagnose(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdic
     of_radio = diagnose_sdr(health, max_age_s) if has_radio else []
     # A dictionary keeps the order and drops what both name.
     return list(dict.fromkeys([*of_radio, *diagnose_audio(health, max_age_s)]))
+
+
+def warnings_of(health: StationHealth) -> list[str]:
+    """Say what a person should know although the station works: the channels that no receiver's capture holds."""
+    channels = {} if health.audio is None else health.audio.message.channels
+    return [
+        f"channel {channel_id} is not heard: {_misfit(entry)}"
+        for channel_id, entry in channels.items()
+        if entry.get("out_of_band")
+    ]
 
 
 def is_stopped(entry: dict[str, Any]) -> bool:
@@ -212,6 +226,10 @@ def _receiver_faults(entry: dict[str, Any], message_age_s: float, max_age_s: flo
         if fault.get("severity") == "error" and fault.get("name") not in ("no_samples", "publisher_late")
     ]
     return found
+
+
+def _misfit(entry: dict[str, Any]) -> str:
+    return str(entry.get("misfit") or "it is outside of what its receiver captures")
 
 
 def _is_silent(message_age_s: float, reported_ages_s: list[object], max_age_s: float) -> bool:

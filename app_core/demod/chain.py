@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.channel_config import ChannelConfig, Mode
+from app_core.demod.channel_squelch import make_meter
 from app_core.demod.demodulator import make_stack
 from app_core.demod.gate import Gate, has_gate
 from app_core.dsp._stack_kernels import track_moments
@@ -44,8 +45,9 @@ class ChannelLevels(TypedDict):
 
     level_dbfs: float
     snr_db: float
-    frequency_error_hz: float
+    frequency_error_hz: float | None
     deviation_hz: float
+    squelch_db: NotRequired[float]
     squelch_open: NotRequired[bool]
     ctcss_hz: NotRequired[float | None]
     is_stereo: NotRequired[bool]
@@ -98,6 +100,9 @@ class Chain:
             np.float32,
             len(configs) * self._n_audio,
         )
+        # What measures the ratio where moments do not tell it, and its mean.
+        self._meters = [make_meter(config, self._iq_rate_hz) for config in configs]
+        self._snr_db = np.zeros(len(configs))
         self.begin(Fraction(0))
         self.heard = False
         # Of each channel the means of |z|² and |z|⁴, of the frequency error and of the deviation's square.
@@ -112,6 +117,8 @@ class Chain:
         self._n_in = 0
         for gate in filter(None, self._gates):
             gate.begin()
+        for meter in filter(None, self._meters):
+            meter.reset()
         self._next_sample = self._first_sample = round(start_s * self._audio_rate_hz)
         # What comes out first stands before the beginning.
         self._n_lead = self._lead = round(self._demodulators.delay_s * self._audio_rate_hz)
@@ -172,10 +179,12 @@ class Chain:
     def levels(self, row: int) -> ChannelLevels:
         """Readings of one channel."""
         second, fourth = (float(moment) for moment in self._moments[row])
+        is_constant = self._meters[row] is None
+        has_carrier = self.configs[row].mode not in (Mode.USB, Mode.LSB)
         levels = ChannelLevels(
             level_dbfs=power_dbfs(second),
-            snr_db=constant_envelope_snr_db(second, fourth),
-            frequency_error_hz=float(self._frequency_hz[row]),
+            snr_db=constant_envelope_snr_db(second, fourth) if is_constant else float(self._snr_db[row]),
+            frequency_error_hz=float(self._frequency_hz[row]) if has_carrier else None,
             deviation_hz=math.sqrt(self._squares[row]),
         )
         of_mode: Any = self._demodulators.readings(row)
@@ -197,7 +206,8 @@ class Chain:
         sides = [row * self._n_audio + side for row in rows for side in range(self._n_audio)]
         taken._resampler = self._resampler.take(sides)
         taken._moments, taken._frequency_hz = self._moments[rows], self._frequency_hz[rows]
-        taken._squares = self._squares[rows]
+        taken._squares, taken._snr_db = self._squares[rows], self._snr_db[rows]
+        taken._meters = [self._meters[row] for row in rows]
         taken._heard = [audio[sides] for audio in self._heard]
         return taken
 
@@ -235,6 +245,10 @@ class Chain:
     def _read(self, iq: NDArray[np.complex64]) -> None:
         share = -math.expm1(-iq.shape[1] / (self._iq_rate_hz * _READING_S)) if self.heard else 1.0
         track_moments(iq, share, self._moments)
+        for row, meter in enumerate(self._meters):
+            if meter is not None:
+                meter.push(iq[row])
+                self._snr_db[row] += share * (meter.snr_db - self._snr_db[row])
         self._frequency_hz += share * (self._demodulators.frequency_error_hz - self._frequency_hz)
         self._squares += share * (np.square(self._demodulators.deviation_hz) - self._squares)
         self.heard = True

@@ -32,7 +32,7 @@ from app_core.dsp.capture_frame import Loops
 from app_core.dsp.channelizer import Channelizer, ChannelSpec
 from app_core.dsp.frame_plan import exact_rate
 
-__all__ = ["MIN_CHANNEL_RATE_HZ", "ChannelBank", "ChannelConfig", "ChannelLevels"]
+__all__ = ["MIN_CHANNEL_RATE_HZ", "ChannelBank", "ChannelConfig", "ChannelLevels", "misfit"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ class ChannelBank:
 
     Attributes
     ----------
-    out_of_band
-        Ids of the channels that the present capture does not hold; they give no audio.
+    misfits
+        Why the present capture does not hold a channel, in words, by its id; such channels give no audio.
 
     Raises
     ------
@@ -92,7 +92,12 @@ class ChannelBank:
         self._expected = -1
         self._channelizer = Channelizer(1.0)
         self._chains: list[Chain] = []
-        self.out_of_band: tuple[str, ...] = ()
+        self.misfits: dict[str, str] = {}
+
+    @property
+    def out_of_band(self) -> tuple[str, ...]:
+        """Ids of `misfits`."""
+        return tuple(self.misfits)
 
     def configure(self, configs: Sequence[ChannelConfig]) -> list[tuple[str, PcmBlock]]:
         """Receive other channels from the next sample on.
@@ -217,17 +222,16 @@ class ChannelBank:
 
     def _fitting(self, block: IqBlock) -> list[ChannelConfig]:
         """Channels that the capture holds; the others are noted, and told of when they are others than before."""
-        fitting = [config for config in self._configs if _fits(config, block)]
-        missing = [config for config in self._configs if config not in fitting]
-        if missing and tuple(config.id for config in missing) != self.out_of_band:
-            _log.warning(
-                "not in the capture of %.3f kHz around %.4f MHz: %s",
-                block.sample_rate_hz / 1e3,
-                block.center_frequency_hz / 1e6,
-                ", ".join(f"{config.id} ({config.frequency_hz / 1e6:.4f} MHz)" for config in missing),
-            )
-        self.out_of_band = tuple(config.id for config in missing)
-        return fitting
+        reasons = {
+            config.id: misfit(config, block.sample_rate_hz, block.center_frequency_hz) for config in self._configs
+        }
+        misfits = {channel_id: reason for channel_id, reason in reasons.items() if reason}
+        if misfits and misfits != self.misfits:
+            told = "; ".join(f"{channel_id}: {reason}" for channel_id, reason in misfits.items())
+            _log.warning("channels that are not heard: %s", told)
+        # Another thread may be looking at the one before.
+        self.misfits = misfits
+        return [config for config in self._configs if config.id not in misfits]
 
     def _add_channels(self, configs: Sequence[ChannelConfig], built: IqBlock) -> None:
         """Begin channels with the next sample."""
@@ -317,10 +321,22 @@ def _check(configs: Sequence[ChannelConfig]) -> None:
         raise ConfigError("the channels of one bank are of one receiver; make a bank for each receiver")
 
 
-def _fits(config: ChannelConfig, block: IqBlock) -> bool:
-    """Whether the capture holds the whole channel."""
-    reach_hz = abs(config.frequency_hz - block.center_frequency_hz) + config.channel_bandwidth_hz / 2.0
-    return reach_hz <= block.sample_rate_hz / 2.0 and channel_rate_hz(config) <= block.sample_rate_hz
+def misfit(config: ChannelConfig, sample_rate_hz: float, center_frequency_hz: float) -> str:
+    """Say in words why a capture does not hold a channel, all of it; empty where it does."""
+    width_hz, least_hz = config.channel_bandwidth_hz, channel_rate_hz(config)
+    if least_hz > sample_rate_hz:
+        width, wherever = f"{width_hz / 1e3:g} kHz", "wherever the receiver is tuned to"
+        if width_hz > sample_rate_hz:
+            received = f"all that is received, {sample_rate_hz / 1e3:g} kHz"
+            return f"{width} are wider than {received}: it needs {least_hz} samples a second, {wherever}"
+        return f"{width} with a filter's edges need {least_hz} samples a second, not {sample_rate_hz:.0f}, {wherever}"
+    low_hz, high_hz = center_frequency_hz - sample_rate_hz / 2.0, center_frequency_hz + sample_rate_hz / 2.0
+    if low_hz <= config.frequency_hz - width_hz / 2.0 and config.frequency_hz + width_hz / 2.0 <= high_hz:
+        return ""
+    band = f"the received band, {low_hz / 1e6:.4f} to {high_hz / 1e6:.4f} MHz"
+    if low_hz <= config.frequency_hz <= high_hz:
+        return f"{config.frequency_hz / 1e6:.4f} MHz is so near the edge that a part of it lies outside {band}"
+    return f"{config.frequency_hz / 1e6:.4f} MHz lies outside {band}"
 
 
 def _rebuild_needed(built: IqBlock, block: IqBlock) -> bool:

@@ -10,6 +10,16 @@ from app_core.demod.squelch import Squelch
 from app_core.demod.ssb import LOW_EDGE_HZ, SidebandFilter
 
 
+def make_meter(config: ChannelConfig, iq_rate_hz: float) -> ChannelSquelch | None:
+    """Make what measures a channel's signal over its noise, and is always open; None where moments say it.
+
+    The moments of the magnitude tell the ratio of a carrier of constant envelope, which FM is, and of nothing else.
+    """
+    if config.mode in (Mode.NFM, Mode.WFM):
+        return None
+    return ChannelSquelch(config.model_copy(update={"squelch": SquelchConfig()}), iq_rate_hz, 1)
+
+
 class ChannelSquelch:
     """Judge a channel as its settings say, as a stream.
 
@@ -35,6 +45,7 @@ class ChannelSquelch:
             )
             center_hz = (config.bandwidth_hz + LOW_EDGE_HZ) / 2.0 * (1.0 if config.mode is Mode.USB else -1.0)
         wanted = config.squelch
+        self._mode = wanted.mode
         self._squelch = Squelch(
             iq_rate_hz,
             config.bandwidth_hz,
@@ -62,8 +73,14 @@ class ChannelSquelch:
         """As of `Squelch`."""
         return self._squelch.quieting_db
 
+    @property
+    def judged_db(self) -> float:
+        """What the squelch compares with its thresholds: of the mode ``noise`` the quieting, else the ratio."""
+        return self.quieting_db if self._mode == "noise" else self.snr_db
+
     def change(self, wanted: SquelchConfig) -> None:
         """Go on under other settings, as `Squelch.change` does."""
+        self._mode = wanted.mode
         self._squelch.change(wanted.mode, wanted.open_db, wanted.close_db, wanted.tail_s)
 
     def reset(self) -> None:

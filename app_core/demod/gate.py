@@ -100,9 +100,11 @@ class Gate:
         return heard
 
     def readings(self) -> dict[str, float | bool | None]:
-        """Say whether it is open now, and which tone is heard where one is waited for."""
+        """Say whether it is open now, what it compares with its thresholds, and which tone is heard if one is due."""
         parts = [part for part in (self._squelch, self._tone_squelch) if part is not None]
         told: dict[str, float | bool | None] = {"squelch_open": all(part.is_open for part in parts)}
+        if self._squelch is not None:
+            told["squelch_db"] = self._squelch.judged_db
         if self._tone_squelch is not None:
             told["ctcss_hz"] = self._tone_squelch.ctcss_hz
         return told

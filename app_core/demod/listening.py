@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app_core.demod.channel_config import ChannelConfig, Mode
-from app_core.demod.channel_squelch import ChannelSquelch
+from app_core.demod.channel_squelch import ChannelSquelch, make_meter
 from app_core.demod.demodulator import make_demodulator
 from app_core.demod.tone_squelch import ToneFilter, ToneSquelch
 from app_core.dsp.measure import constant_envelope_snr_db, power_dbfs
@@ -74,6 +74,7 @@ class Listener:
         self._n_out = 0
         self._n_lead = round(self._demodulator.delay_s * config.audio_rate_hz)
         self._moments = np.zeros(2)
+        self._meter = make_meter(config, iq_rate_hz)
         self._n_judged = 0
         self._open_sum = 0.0
 
@@ -99,6 +100,8 @@ class Listener:
         if iq.shape[0]:
             power = np.square(np.abs(iq).astype(np.float64))
             self._moments = np.array([power.mean(), np.square(power).mean()])
+            if self._meter is not None:
+                self._meter.push(iq)
         return self._lead_taken_out(self._resampler.push(self._gated(iq)))
 
     def flush(self) -> NDArray[np.float32]:
@@ -119,7 +122,7 @@ class Listener:
         suppressed = self.config.mode in (Mode.USB, Mode.LSB)
         measured: dict[str, float | bool | None] = {
             "level_dbfs": power_dbfs(second),
-            "snr_db": constant_envelope_snr_db(second, fourth),
+            "snr_db": constant_envelope_snr_db(second, fourth) if self._meter is None else self._meter.snr_db,
             "frequency_error_hz": None if suppressed else self._demodulator.frequency_error_hz,
             "deviation_hz": self._demodulator.deviation_hz if self.config.deviation_hz else None,
         }

@@ -255,10 +255,12 @@ def test_a_channel_outside_the_band_is_taken_and_named(station: _Station, antenn
         station.hears("first")
         added = station.do("add_channel", channel=SECOND | {"frequency_hz": 98_500_000, "preset": "fm_broadcast"})
         assert added.success
-        assert added.message.endswith("it lies outside what receiver rx captures now, and is not heard")
+        width = "200 kHz are wider than all that is received, 100 kHz: it needs 256000 samples a second"
+        assert f"; it is not heard now: {width}" in added.message
         assert added.result is not None
         assert added.result["channel"]["stereo"] is True
         eventually(lambda: station.metrics()["channels"].get("second", {}).get("out_of_band") is True, "the metrics")
+        assert station.metrics()["channels"]["second"]["misfit"].startswith(width)
         station.hears("first")
 
 

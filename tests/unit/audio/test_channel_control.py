@@ -27,7 +27,7 @@ class _Decoders:
     def __init__(self) -> None:
         self.applied: list[list[str]] = []
         self.failure: HeraldError | None = None
-        self.outside: set[str] = set()
+        self.unheard: dict[str, str] = {}
         self.hold = threading.Event()
         self.hold.set()
 
@@ -38,8 +38,8 @@ class _Decoders:
             if self.failure is not None:
                 raise self.failure
 
-    def out_of_band(self) -> set[str]:
-        return self.outside
+    def misfits(self) -> dict[str, str]:
+        return self.unheard
 
 
 class _Control:
@@ -109,10 +109,10 @@ def test_a_change_that_the_decoders_do_not_take_up_is_taken_back(control: _Contr
 
 
 def test_a_channel_outside_the_band_is_added_and_named(control: _Control) -> None:
-    control.decoders.outside = {"fm"}
+    control.decoders.unheard = {"fm": "98.5000 MHz lies outside"}
     added = control.do("add_channel", "1", channel=FM)
     assert added["success"]
-    assert "lies outside what receiver rx captures now, and is not heard" in added["message"]
+    assert added["message"].endswith("added; it is not heard now: 98.5000 MHz lies outside")
 
 
 def test_a_change_that_cannot_be_kept_says_so(control: _Control, monkeypatch: pytest.MonkeyPatch) -> None:

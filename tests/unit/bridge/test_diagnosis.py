@@ -16,6 +16,7 @@ from app_core.bridge.diagnosis import (
     diagnose_sdr,
     read_station_health,
     redis_cli,
+    warnings_of,
 )
 from app_core.bridge.freshness import Aged, read_aged
 from app_core.bridge.local_redis import free_port
@@ -116,10 +117,26 @@ def test_audio_that_stops_for_want_of_samples_blames_the_receiver_first() -> Non
     assert _stages(diagnose(StationHealth(broken, _audio(last_pcm_age_s=9.0)))) == ["receiver", "decoder"]
 
 
-def test_a_channel_outside_the_band_is_named() -> None:
-    [verdict] = diagnose_audio(StationHealth(_sdr(), _audio(out_of_band=True, last_pcm_age_s=None)))
+UNHEARD: dict[str, Any] = {"out_of_band": True, "misfit": "118.3000 MHz lies outside", "last_pcm_age_s": None}
+
+
+def test_a_channel_outside_the_band_is_a_fault_where_no_other_is_heard() -> None:
+    [verdict] = diagnose_audio(StationHealth(_sdr(), _audio(**UNHEARD)))
     assert verdict.stage == "channel"
-    assert "wx7" in verdict.reason
+    assert verdict.reason == "wx7: 118.3000 MHz lies outside"
+
+
+def test_a_channel_outside_the_band_is_a_warning_while_others_are_heard() -> None:
+    audio = _audio()
+    audio.message.channels["far"] = dict(UNHEARD)
+    health = StationHealth(_sdr(), audio)
+    assert diagnose(health) == []
+    assert warnings_of(health) == ["channel far is not heard: 118.3000 MHz lies outside"]
+    assert warnings_of(StationHealth(_sdr(), _audio())) == []
+    assert warnings_of(StationHealth()) == []
+    # When the other one falls silent, both are told.
+    audio.message.channels["wx7"]["last_pcm_age_s"] = 9.0
+    assert _stages(diagnose_audio(health)) == ["decoder", "channel"]
 
 
 @pytest.mark.parametrize(

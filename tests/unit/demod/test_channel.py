@@ -17,7 +17,7 @@ from app_core.base.blocks import IqBlock, PcmBlock
 from app_core.base.errors import ConfigError
 from app_core.demod import chain, fm
 from app_core.demod import channel as channel_module
-from app_core.demod.channel import ChannelBank, ChannelConfig
+from app_core.demod.channel import ChannelBank, ChannelConfig, misfit
 from app_core.dsp import resampler
 from app_core.dsp.frame_plan import exact_rate
 from tests.support.signals import (
@@ -227,7 +227,7 @@ def test_channels_outside_the_capture_are_named_once_and_the_others_work(caplog:
     assert {name for name, _ in first} == {"in"}
     assert bank.out_of_band == ("edge", "far")
     assert len(caplog.records) == 1
-    assert "edge" in caplog.text
+    assert "edge: " in caplog.text
     assert set(bank.levels()) == {"in"}
 
 
@@ -248,6 +248,7 @@ def test_broken_samples_do_no_lasting_harm(broken: complex) -> None:
     assert np.isfinite(pcm).all()
     np.testing.assert_allclose(pcm[6000:], wanted[6000:], atol=1e-3)
     levels = bank.levels()["one"]
+    assert levels["frequency_error_hz"] is not None
     assert np.isfinite([levels["level_dbfs"], levels["snr_db"], levels["frequency_error_hz"]]).all()
     assert np.isfinite(levels["deviation_hz"])
 
@@ -433,6 +434,34 @@ def test_channels_may_change_before_the_first_block_in_a_gap_and_at_a_retune() -
     retuned = replace(block(iq, 0), config_epoch=2, center_frequency_hz=CENTER_HZ + 4e6)
     assert {name for name, _ in bank.push(retuned)} == {"far"}
     assert bank.out_of_band == ("two",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, ""),
+        ({"frequency_hz": 100.1e6}, ""),
+        (
+            {"frequency_hz": 100.12e6},
+            "100.1200 MHz is so near the edge that a part of it lies outside the received band",
+        ),
+        ({"frequency_hz": 100.126e6}, "100.1260 MHz lies outside the received band, 99.8750 to 100.1250 MHz"),
+        ({"mode": "wfm"}, "200 kHz with a filter's edges need 256000 samples a second, not 250000, wherever"),
+        ({"mode": "wfm", "bandwidth_hz": 300_000}, "300 kHz are wider than all that is received, 250 kHz: it needs"),
+        (
+            {"mode": "wfm", "frequency_hz": 98e6},
+            "need 256000 samples a second, not 250000, wherever the receiver is tuned to",
+        ),
+    ],
+)
+def test_why_a_capture_does_not_hold_a_channel_is_told(settings: dict[str, Any], words: str) -> None:
+    config = ChannelConfig.model_validate({"id": "c", "receiver_id": "r", "frequency_hz": 100e6} | settings)
+    reason = misfit(config, 250e3, 100e6)
+    assert words in reason
+    assert bool(words) == bool(reason)
+    bank = ChannelBank([config])
+    bank.push(IqBlock(np.zeros(1000, np.complex64), 250e3, 100e6, 0, 0.0, 1))
+    assert bank.misfits == ({"c": reason} if reason else {})
 
 
 def test_the_first_channel_of_a_stream_that_flows_already_is_in_time() -> None:

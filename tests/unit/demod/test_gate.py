@@ -162,7 +162,7 @@ def test_a_sample_of_audio_takes_the_gain_that_stands_at_it(audio_rate_hz: int, 
     wanted = gains[np.maximum(places - -(-n_before // decimation), 0)]
     assert 0.2 < wanted.mean() < 0.8
     np.testing.assert_array_equal(np.concatenate(heard), wanted)
-    assert gate.readings() == {"squelch_open": squelch.is_open}
+    assert gate.readings() == {"squelch_open": squelch.is_open, "squelch_db": squelch.judged_db}
 
 
 @pytest.mark.parametrize("mode", ["nfm", "am", "usb"])

@@ -45,7 +45,16 @@ def test_a_good_station_is_printed_as_it_will_be_used(tmp_path: Path, capsys: py
         (RECEIVER + CHANNEL.replace("162550000", "162.55"), "162.55 MHz is 162550000"),
         (
             RECEIVER + CHANNEL.replace("162550000", "163000000"),
-            "outside the band of receiver 'r', 162.3625 to 162.6125",
+            "channel 'c' of receiver 'r': 163.0000 MHz lies outside the received band, 162.3625 to 162.6125 MHz",
+        ),
+        (RECEIVER + CHANNEL.replace("162550000", "162610000"), "a part of it lies outside the received band"),
+        (
+            RECEIVER + CHANNEL + 'preset = "fm_broadcast"\n',
+            "need 256000 samples a second, not 250000, wherever the receiver is tuned to",
+        ),
+        (
+            RECEIVER.replace("250000", "2400000") + "publish_sample_rate_hz = 250000\n" + CHANNEL.replace("550", "750"),
+            "162.7500 MHz lies outside the received band, 162.3625 to 162.6125 MHz",
         ),
         (RECEIVER + CHANNEL.replace('"c"', '"Kansas City"'), "not an id"),
         (RECEIVER + CHANNEL + "colour = 1\n", "channels.0.colour: no such setting"),

@@ -111,6 +111,20 @@ def test_warnings_are_shown_below_and_break_nothing() -> None:
     assert "alerts: the disk is full" in _shown(status)
 
 
+def test_a_channel_that_no_capture_holds_is_told_and_breaks_nothing() -> None:
+    status = _status(_receiver())
+    audio = status._health.audio
+    assert audio is not None
+    audio.message.channels["far"] = {"out_of_band": True, "misfit": "118.3000 MHz lies outside", "last_pcm_age_s": None}
+    status = StationStatus(status._health, RedisSettings(), 5.0)
+    assert status.is_well
+    assert status.to_dict()["warnings"] == ["channel far is not heard: 118.3000 MHz lies outside"]
+    shown = _shown(status)
+    assert " NOT HEARD " in shown
+    assert "channel far is not heard: 118.3000 MHz lies outside" in shown
+    assert "SILENT" not in shown
+
+
 def test_a_station_that_says_nothing_is_shown_as_that() -> None:
     status = StationStatus(StationHealth(), RedisSettings(), 5.0)
     assert big_lines("sdr service down")[1].rstrip() in _shown(status)
