@@ -17,7 +17,7 @@ from benchmarks.report import Figure, ceiling
 CAVEATS = (
     "No peer does this job; the targets are limits.",
     "Counted: the demo itself, the generated antenna, the SDR service, the audio service with its decode and stream "
-    "jobs, the seven FFmpegs that encode, Icecast or the tiny receiver, Redis.",
+    "jobs, the two FFmpegs that encode, Icecast or the tiny receiver, Redis.",
     "60 s from the moment at which every channel decodes, with one alert decoded and recorded in that time.",
     "Memory is the sum of proportional set sizes (pages that processes share count once), the largest of 12 readings.",
 )

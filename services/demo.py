@@ -37,6 +37,10 @@ SAMPLE_RATE_HZ = 250_000
 CENTER_FREQUENCY_HZ = 162_487_500
 CHANNELS_HZ = (162_400_000, 162_425_000, 162_450_000, 162_475_000, 162_500_000, 162_525_000, 162_550_000)
 
+STREAMED = ("wx7", "wx1")
+"""Channels with a mount on Icecast: those of the first two alerts. Each mount has an FFmpeg of 16 MB, and the demo
+shall fit beside whatever else this machine does; the web audio encodes the others while somebody listens."""
+
 ONCE_TIMEOUT_S = 90.0
 """With ``--once``: time in which the first alert must have been recorded. [seconds]"""
 
@@ -91,6 +95,9 @@ def station_text(antenna_port: int, icecast: DemoIcecast, web_port: int) -> str:
             f'name = "{frequency_hz / 1e6:.3f} MHz"\n'
         )
     lines += [icecast.table(), f"[web_audio]\nport = {web_port}\n", "[dead_air]\n"]
+    for number in range(1, len(CHANNELS_HZ) + 1):
+        if f"wx{number}" not in STREAMED:
+            lines.append(f'[[icecast.mounts]]\nchannel = "wx{number}"\nenabled = false\n')
     return "\n".join(lines)
 
 
@@ -221,7 +228,7 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
     shown: set[tuple[str, int]] = set()
     try:
         view.begin(demo.redis_description, demo.redis.describe(), folder.root)
-        mounts = {f"wx{number}": demo.icecast.mount_url(f"wx{number}") for number in range(1, len(CHANNELS_HZ) + 1)}
+        mounts = {channel_id: demo.icecast.mount_url(channel_id) for channel_id in STREAMED}
         view.show_listening(demo.icecast.description, mounts, demo.web_url)
         demo.start()
         while not stopping.is_set():

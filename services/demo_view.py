@@ -160,7 +160,7 @@ class PlainView(_ChangesView):
         self._say(f"Streams go to {receiver}; listen with VLC or mpv:")
         for url in mounts.values():
             self._say(f"  {url}")
-        self._say(f"or with a browser, without Icecast: {web_url}/{next(iter(mounts))}.mp3 (the list: {web_url})")
+        self._say(f"or, every channel, with a browser: {web_url}/{next(iter(mounts))}.mp3 (the list: {web_url})")
 
     def tell_change(self, what: str, state: object) -> None:
         """Say one change of state."""
@@ -210,8 +210,10 @@ class LiveView:
 
     def show_listening(self, receiver: str, mounts: Mapping[str, str], web_url: str) -> None:
         """Keep the line about the streams."""
-        first, *_, last = mounts.values()
-        self._listening = Text(f"listen (VLC, mpv): {first} to {last.rpartition('/')[2]}, by {receiver}", style="dim")
+        first = next(iter(mounts.values()))
+        self._listening = Text(
+            f"listen (VLC, mpv): {first}, by {receiver}    every channel: {web_url}", style="dim", overflow="fold"
+        )
 
     def show_status(self, link: RedisLink, restarts: dict[str, int]) -> None:
         """Draw the screen."""

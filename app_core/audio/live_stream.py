@@ -228,7 +228,7 @@ class WavWriter(Worker):
         if self._format is None:
             self._format = found
             self._on_header(wav_header(*found))
-        elif False:
+        elif found != self._format:
             log.info("%s: the source is now %d Hz, %d channel(s), and the stream ends", self.name, *found)
             return False
         self._until_s = time.monotonic()

@@ -271,7 +271,7 @@ def test_a_frozen_server_holds_up_nothing_and_gets_its_mount_back(icecast: Iceca
     with on_air(icecast.server, codec=codec) as mount:
         eventually(hears_tone(icecast, mount.mount), "the tone", RECOVERY_S)
         icecast.freeze()
-        eventually(lambda: mount.streamer.status()["error"] != "", "the loss", 120.0)
+        eventually(lambda: mount.streamer.status()["error"] != "", "the loss", 90.0)
         status = mount.streamer.status()
         assert "may be frozen" in status["error"]
         # What waits for it is bounded, and the encoder has not waited.

@@ -176,6 +176,8 @@ def test_a_stalled_client_is_dropped_and_the_others_hear_on(monkeypatch: pytest.
                 waiting = [each["queued_bytes"] for each in web.status()["streams"]["wx1.wav"]["listeners"]]
                 assert max(waiting) <= 2.2 * 192_000
             assert web.status()["stalled_count"] == 1
+            # What the kernel still holds for it does not keep its connection.
+            eventually(lambda: len(web._transports) == 1, "the end of its connection")
             after = time.monotonic() + 1.0
             while time.monotonic() < after:
                 heard += len(response.read1(65536))
