@@ -41,7 +41,7 @@ def certain_bits(text: str) -> NDArray[np.bool_]:
 
 
 def scale_of(evidences: Sequence[Evidence], text: str, bits: NDArray[np.int8]) -> float:
-    """Find the scale of all bursts' log-odds; 1 when they are worth what they say.
+    """Find the scale of all bursts' log-odds; 1 when they are worth what they say, and at most that behind a codec.
 
     Parameters
     ----------
@@ -62,7 +62,8 @@ def scale_of(evidences: Sequence[Evidence], text: str, bits: NDArray[np.int8]) -
         scaled = _SCALES[:, None] * ratio[told]
         wrong = np.logaddexp(0.0, scaled)
         score -= ((wrong - scaled) * right[told] + wrong * (1.0 - right[told])).sum(axis=1)
-    return float(_SCALES[int(score.argmax())])
+    scale = float(_SCALES[int(score.argmax())])
+    return min(scale, 1.0) if any(e.is_coded for e in evidences) else scale
 
 
 def scaled(evidence: Evidence, scale: float) -> Evidence:

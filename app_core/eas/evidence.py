@@ -56,12 +56,15 @@ class Evidence:
         header does at the channel's phase; 0 where it would not. [nats]
     snr_db
         Eb/N0. [dB]
+    is_coded
+        Whether the noise is the signal's own, as a codec's is: it may repeat itself, and is never as even as it looks.
     """
 
     bits: F64
     residual: C128
     turned: F64
     snr_db: float
+    is_coded: bool = False
 
 
 def _noise_of(burst: Burst, n_used: int) -> SideNoise:
@@ -185,7 +188,8 @@ def coherent_evidence(burst: Burst, bits: NDArray[np.int8]) -> Evidence:
         noise.regime.transition,
     )
     density[~channel.fits] = 0.0
-    if channel.own_noise > _OWN_NOISE:
+    is_coded = channel.own_noise > _OWN_NOISE
+    if is_coded:
         density *= _WORTH_EVEN if channel.tail == NO_TAIL else _WORTH_UNEVEN
     residual, snr = np.zeros(n_bits, complex), np.zeros(2)
     for tone, value in ((0, 1), (1, 0)):
@@ -198,7 +202,11 @@ def coherent_evidence(burst: Burst, bits: NDArray[np.int8]) -> Evidence:
     turned = _turned(correlation, known, noise, channel)
     turned[~burst.valid] = 0.0
     return Evidence(
-        _limited(density[N_PREAMBLE_BITS:]), residual[N_PREAMBLE_BITS:], turned[N_PREAMBLE_BITS:], _decibels(snr)
+        _limited(density[N_PREAMBLE_BITS:]),
+        residual[N_PREAMBLE_BITS:],
+        turned[N_PREAMBLE_BITS:],
+        _decibels(snr),
+        is_coded,
     )
 
 

@@ -1,5 +1,7 @@
 """What odds are worth: their scale, and whether predicted and observed errors of whole headers agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,12 @@ def test_odds_are_scaled_to_what_they_are_worth(worth: float) -> None:
 
 def test_a_lone_burst_without_a_contradiction_is_left_as_it_is() -> None:
     assert scale_of([told(16.0, 1.0, 1)], HEADER, BITS) == pytest.approx(1.0, abs=0.15)
+
+
+def test_what_went_through_a_codec_is_never_worth_more_than_it_says() -> None:
+    plain = [told(4.0, 1.3, seed) for seed in range(3)]
+    assert scale_of(plain, HEADER, BITS) > 1.1
+    assert scale_of([replace(plain[0], is_coded=True), *plain[1:]], HEADER, BITS) == 1.0
 
 
 def test_scaled_evidence_says_as_much_of_a_signal() -> None:
