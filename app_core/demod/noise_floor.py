@@ -89,7 +89,8 @@ class BandSpectrum:
         power = np.square(lines.real) + np.square(lines.imag)
         both = self._power + power
         self._power = power
-        total, noise = float(both.mean()), float(np.median(both)) / _MEDIAN
+        middle = both.shape[0] // 2
+        total, noise = float(both.mean()), float(np.partition(both, middle)[middle]) / _MEDIAN
         if not total > 0.0:
             return 0.0
         return float(total / max(noise, total * 10.0 ** (-MAX_SNR_DB / 10.0)) - 1.0)
