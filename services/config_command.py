@@ -20,6 +20,7 @@ from services.runner import EXIT_OK, exit_code_of
 from services.sdr_service import captures_of, receivers_of
 from services.settings import data_directory, load, parse_table
 from services.source_tables import sources_of
+from services.stream_outputs import output_tables_of
 from services.stream_service import icecast_of
 
 
@@ -31,6 +32,7 @@ def check(station_path: Path | None) -> int:
     sources = sources_of(loaded, [channel.id for channel in channels])
     check_together(receivers, channels, sources)
     icecast = icecast_of(loaded)
+    outputs = output_tables_of(loaded)
     RedisLink(loaded.redis).close()
     program = loaded.program
     effective = {
@@ -44,6 +46,11 @@ def check(station_path: Path | None) -> int:
         "channels": [channel.model_dump(mode="json") for channel in channels],
         "sources": [source.model_dump(mode="json") for source in sources],
         "icecast": None if icecast is None else icecast.model_dump(mode="json"),
+        **{
+            name: None if table is None else table.model_dump(mode="json")
+            for name in ("web_audio", "loudspeaker", "dead_air")
+            for table in (getattr(outputs, name),)
+        },
         "captures": captures_of(loaded).model_dump(mode="json"),
         "alerts": keeper.model_dump(mode="json"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app_core.audio.auto_streaming import listed_source
@@ -21,31 +22,61 @@ from services.settings import Loaded, parse_table
 _LOOPBACK_NAMES = ("localhost", "::1")
 
 
-def outputs_of(loaded: Loaded) -> dict[str, OutputMaker]:
-    """Check the tables of the outputs, and give what makes each, by its name.
+@dataclass(frozen=True, slots=True)
+class OutputTables:
+    """The tables of the outputs, checked; None where there is none.
+
+    Attributes
+    ----------
+    web_audio, loudspeaker, dead_air
+        As their modules say.
+    """
+
+    web_audio: WebAudioSettings | None
+    loudspeaker: LoudspeakerSettings | None
+    dead_air: DeadAirSettings | None
+
+
+def output_tables_of(loaded: Loaded) -> OutputTables:
+    """Check and give the tables of the outputs.
 
     Raises
     ------
     ConfigError
         If a table is wrong, or the demo would be heard on another machine.
     """
+    web: WebAudioSettings | None = _table(loaded, WebAudioSettings, "web_audio")
+    if web is not None and loaded.station.demo and not _is_loopback(web.host):
+        raise ConfigError(
+            f"station.toml: web_audio.host: the demo's audio never leaves this machine, and {web.host} is heard "
+            f"on others; take demo out of [station], or set host to 127.0.0.1"
+        )
+    return OutputTables(
+        web, _table(loaded, LoudspeakerSettings, "loudspeaker"), _table(loaded, DeadAirSettings, "dead_air")
+    )
+
+
+def outputs_of(loaded: Loaded) -> dict[str, OutputMaker]:
+    """Give what makes each output of this station, by its name.
+
+    Raises
+    ------
+    ConfigError
+        As `output_tables_of`.
+    """
+    tables = output_tables_of(loaded)
     makers: dict[str, OutputMaker] = {}
-    tables = loaded.tables
-    if "web_audio" in tables:
-        web: WebAudioSettings = parse_table(WebAudioSettings, tables["web_audio"], "web_audio")
-        if loaded.station.demo and not _is_loopback(web.host):
-            raise ConfigError(
-                f"station.toml: web_audio.host: the demo's audio never leaves this machine, and {web.host} is heard "
-                f"on others; take demo out of [station], or set host to 127.0.0.1"
-            )
+    if (web := tables.web_audio) is not None:
         makers["web_audio"] = lambda around: WebAudio(around.feed, around.entries, web, _uses_re)
-    if "loudspeaker" in tables:
-        loudspeaker: LoudspeakerSettings = parse_table(LoudspeakerSettings, tables["loudspeaker"], "loudspeaker")
+    if (loudspeaker := tables.loudspeaker) is not None:
         makers["loudspeaker"] = lambda around: Loudspeaker(around.feed, loudspeaker, around.alerts.on_the_air)
-    if "dead_air" in tables:
-        dead_air: DeadAirSettings = parse_table(DeadAirSettings, tables["dead_air"], "dead_air")
+    if (dead_air := tables.dead_air) is not None:
         makers["dead_air"] = lambda around: _dead_air_watch(around, dead_air, loaded.redis)
     return makers
+
+
+def _table(loaded: Loaded, kind: type[Any], name: str) -> Any:
+    return parse_table(kind, loaded.tables[name], name) if name in loaded.tables else None
 
 
 def _dead_air_watch(around: StreamSurroundings, settings: DeadAirSettings, redis: RedisSettings) -> DeadAirWatch:

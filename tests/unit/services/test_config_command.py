@@ -32,6 +32,12 @@ def test_a_good_station_is_printed_as_it_will_be_used(tmp_path: Path, capsys: py
     assert effective["receivers"][0]["port"] == 1234
     assert effective["channels"][0]["audio_rate_hz"] == 24000
     assert effective["data_directory"] == str(tmp_path)
+    assert effective["web_audio"] is None
+
+
+def test_what_the_outputs_will_use_is_printed_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(RECEIVER + CHANNEL + "[web_audio]\nmax_clients = 3\n", tmp_path) == 0
+    assert orjson.loads(capsys.readouterr().out)["web_audio"]["max_clients"] == 3
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,9 @@ def test_a_good_station_is_printed_as_it_will_be_used(tmp_path: Path, capsys: py
         (RECEIVER + CHANNEL + '[redis]\nurl = "http://x"\n', "the URL is malformed"),
         (RECEIVER + CHANNEL + '[redis]\nurl = "redis://h:abc"\n', "the URL is malformed"),
         (RECEIVER + CHANNEL + '[redis]\npassword_file = "/nowhere"\n', "/nowhere cannot be read"),
+        (RECEIVER + CHANNEL + "[web_audio]\nport = 70000\n", "web_audio.port"),
+        (RECEIVER + CHANNEL + "[loudspeaker]\nloud = true\n", "loudspeaker.loud: no such setting"),
+        (RECEIVER + CHANNEL + "[dead_air]\nsilence_s = -1\n", "dead_air.silence_s"),
     ],
 )
 def test_what_would_never_work_is_refused_with_its_reason(
