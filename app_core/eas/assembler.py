@@ -34,6 +34,7 @@ _MAX_ERROR = 5e-4
 _STRONG_DB = 11.0  # Eb/N0, under the 13 dB beyond which no noise is measured
 _MAX_MISFIT = 0.02
 _MAX_CONTRADICTION = 12.0
+_CALLSIGN_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/ ")  # of the usual
 _OTHER_TEXT = 0.12  # misfit before the channel is fitted: at most 0.06 in headers that could be told, 0.12 with echo
 ALIKE = 0.75
 """Likeness and agreement of bursts of one text: two headers that differ reach some 0.6, noisy bursts of one 0.9."""
@@ -99,7 +100,7 @@ class Verdict:
         if self.bursts >= 2:
             largest = _MAX_ERROR_EARLY if early else _MAX_ERROR_FEW if self.bursts == 2 else _MAX_ERROR
             return header if self.error_probability < largest else None
-        if len(header.issue_time) != 7 or len(header.callsign) != 8:
+        if len(header.issue_time) != 7 or len(header.callsign) != 8 or not set(header.callsign) <= _CALLSIGN_ALPHABET:
             return None
         if early and not (self.snr_db > _STRONG_DB and is_usual(header)):
             return None
@@ -194,22 +195,23 @@ def _assemble(bursts: Sequence[Burst], start: Reading | None = None) -> Verdict:
         total = _sum(evidences)
         reading = read_header(total)
         if _is_other_text(reading, total):
-            return replace(_judge(reading, total, evidences, settled=False), is_other_text=True)
+            return replace(_judge(reading, total, evidences, evidences, settled=False), is_other_text=True)
     settled = False
     for turn in range(_ROUNDS):
         bits = np.concatenate([preamble, reading.bits])
         if turn == 0:
             for burst in bursts:
                 burst.refine_clock(bits)
-        evidences = [coherent_evidence(burst, bits) for burst in bursts]
-        scale = scale_of(evidences, reading.text, reading.bits)
-        evidences = [scaled(evidence, scale) for evidence in evidences]
+        plain = [coherent_evidence(burst, bits) for burst in bursts]
+        scale = scale_of(plain, reading.text, reading.bits)
+        evidences = [scaled(evidence, scale) for evidence in plain]
         total = _sum(evidences, 1.0 / (1.0 + (len(bursts) - 1) * _repetition(evidences)))
         previous, reading = reading, read_header(total)
         settled = reading.text == previous.text
         if settled:
             break
-    return _judge(reading, total, evidences, settled=settled)
+    # A burst that contradicts strongly also makes the odds seem worth little, which must not hide it.
+    return _judge(reading, total, evidences, plain, settled=settled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -265,10 +267,18 @@ def _is_other_text(reading: Reading, total: NDArray[np.float64]) -> bool:
     return clearness < 0.0 or (clearness > _CLEAR_TEXT and misfit > _OTHER_TEXT)
 
 
-def _judge(reading: Reading, total: NDArray[np.float64], evidences: Sequence[Evidence], *, settled: bool) -> Verdict:
+def _judge(
+    reading: Reading,
+    total: NDArray[np.float64],
+    evidences: Sequence[Evidence],
+    plain: Sequence[Evidence],
+    *,
+    settled: bool,
+) -> Verdict:
+    """Judge a reading by the sum of the bursts' evidence, by each one's, and by what that was before it was scaled."""
     misfit, contradiction = _against(reading, total)
     snr_db = 10.0 * float(np.log10(np.mean([10.0 ** (e.snr_db / 10.0) for e in evidences])))
-    contradictions = tuple(contradiction_of(e, reading.bits) for e in evidences)
+    contradictions = tuple(contradiction_of(e, reading.bits) for e in plain)
     is_consistent = are_consistent(contradictions, len(reading.bits))
     sound = settled and is_consistent and misfit < _MAX_MISFIT and contradiction < _MAX_CONTRADICTION
     if sound and is_heard(total, reading.bits):

@@ -108,6 +108,23 @@ def test_strong_bursts_that_contradict_each_other_make_no_header(eb_n0_db: float
     assert assemble([heard(text, eb_n0_db, i) for i, text in enumerate(DIFFERENT[:2])]).header(early=False) is None
 
 
+@pytest.mark.parametrize("eb_n0_db", [12.0, 14.0, 25.0])
+def test_flipped_bits_of_the_format_do_not_hide_that_bursts_contradict_each_other(eb_n0_db: float) -> None:
+    # They are all mended by the grammar, and make the odds of all bits seem worth less than they are.
+    flipped = [HEADER.replace("ZCZC-WXR", f"ZCZC{c}WXR") for c in ",/)"]
+    texts = [HEADER.replace("029095", "629095"), HEADER.replace("0045", "0845"), HEADER.replace("KEAX", "KEIX")]
+    texts = [f"{start[:9]}{text[9:]}" for start, text in zip(flipped, texts, strict=True)]
+    verdict = assemble([heard(text, eb_n0_db, i) for i, text in enumerate(texts)])
+    assert verdict.header(early=False) is None
+
+
+@pytest.mark.parametrize("unusual", ["KEAX^NWS", "KEAX.NWS", "keax/NWS"])
+def test_a_lone_burst_with_a_strange_callsign_is_not_given(unusual: str) -> None:
+    strange = HEADER.replace("KEAX/NWS", unusual)
+    assert assemble([heard(strange, 25.0)]).header(early=False) is None
+    assert assemble([heard(strange, 25.0, seed) for seed in (1, 2)]).header(early=False) is not None
+
+
 def test_one_burst_that_contradicts_two_is_set_aside() -> None:
     verdict = assemble([heard(text, 15.0, i) for i, text in enumerate([HEADER, DIFFERENT[0], HEADER])])
     header = verdict.header(early=False)
