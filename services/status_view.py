@@ -60,6 +60,7 @@ class StationStatus:
             "warnings": warnings_of(health),
             "sdr_age_s": None if health.sdr is None else round(health.sdr.age_s, 3),
             "audio_age_s": None if health.audio is None else round(health.audio.age_s, 3),
+            "fft_library": self._fft_library(),
             "receivers": self._receivers(),
             "channels": self._channels(),
         }
@@ -72,6 +73,8 @@ class StationStatus:
         if self._channels():
             parts.append(_Fitted(self._channel_table))
         parts += [Text(note, style="yellow") for note in self._notes()]
+        if self._fft_library():
+            parts.append(Text(f"transforms by {self._fft_library()}", style="dim"))
         return Group(*parts)
 
     def _receivers(self) -> Mapping[str, dict[str, Any]]:
@@ -79,6 +82,9 @@ class StationStatus:
 
     def _channels(self) -> Mapping[str, dict[str, Any]]:
         return self._health.audio.message.channels if self._health.audio is not None else {}
+
+    def _fft_library(self) -> str:
+        return self._health.audio.message.fft_library if self._health.audio is not None else ""
 
     def _headline(self) -> Panel:
         """The verdict in large letters; where something is broken, its first stage, the reason, and what to type."""

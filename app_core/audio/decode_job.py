@@ -34,6 +34,7 @@ from app_core.bridge.connection import RedisSettings
 from app_core.bridge.messages import AudioHeartbeatMessage, AudioMetricsMessage
 from app_core.bridge.outbox import Outbox
 from app_core.demod.channel_config import ChannelConfig
+from app_core.dsp import fft
 
 log = logging.getLogger(__name__)
 
@@ -290,6 +291,7 @@ class DecodeJob:
                 for name, decoder in self._decoders.items()
             },
             channels=channels,
+            fft_library=fft.LIBRARY,
             alerts=self._keeper.status(),
             redis={"out": self._outbox.status(), "pcm": self._pcm_outbox.status()},
             workers={

@@ -163,6 +163,7 @@ class AudioMetricsMessage(Message):
     pid: Count
     receivers: dict[str, dict[str, Any]]
     channels: dict[str, dict[str, Any]]
+    fft_library: str = ""
     alerts: dict[str, Any] = Field(default_factory=dict)
     redis: dict[str, Any] = Field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = Field(default_factory=dict)

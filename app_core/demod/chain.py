@@ -246,9 +246,14 @@ class Chain:
         share = -math.expm1(-iq.shape[1] / (self._iq_rate_hz * _READING_S)) if self.heard else 1.0
         track_moments(iq, share, self._moments)
         for row, meter in enumerate(self._meters):
-            if meter is not None:
+            if meter is None:
+                continue
+            gate = self._gates[row]
+            snr_db = None if gate is None else gate.snr_db
+            if snr_db is None:
                 meter.push(iq[row])
-                self._snr_db[row] += share * (meter.snr_db - self._snr_db[row])
+                snr_db = meter.snr_db
+            self._snr_db[row] += share * (snr_db - self._snr_db[row])
         self._frequency_hz += share * (self._demodulators.frequency_error_hz - self._frequency_hz)
         self._squares += share * (np.square(self._demodulators.deviation_hz) - self._squares)
         self.heard = True

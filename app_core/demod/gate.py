@@ -61,6 +61,11 @@ class Gate:
             self._gains = np.zeros(0, dtype=np.float32)
             self._first_gain = -(-n_in // self._decimation)
 
+    @property
+    def snr_db(self) -> float | None:
+        """Signal over noise by the squelch, as of `ChannelSquelch`; None where there is no squelch."""
+        return None if self._squelch is None else self._squelch.snr_db
+
     def begin(self) -> None:
         """Begin a piece of the stream."""
         for part in (self._squelch, self._tone_squelch, self._tone_filter):

@@ -32,6 +32,7 @@ from app_core.bridge.pubsub import Subscriber
 from app_core.bridge.sample_codec import encode_samples
 from app_core.demod.channel import ChannelBank
 from app_core.demod.channel_config import ChannelConfig
+from app_core.dsp import fft
 from services.decode_service import channel_of
 from services.presets import expand_channel
 from tests.support.programs import eventually
@@ -360,6 +361,7 @@ def test_a_receiver_off_its_frequency_is_told_what_to_set(station: _Station, red
     assert receiver["frequency_advice"] == "set frequency_correction_ppm = 5"
     assert channel["frequency_error_ppm"] == pytest.approx(4.92, abs=0.3)
     assert channel["mode"] == "nfm"
+    assert station.metrics()["fft_library"] == fft.LIBRARY
 
 
 def test_the_advice_goes_by_the_correction_in_force_and_not_by_the_one_in_the_file(

@@ -81,10 +81,19 @@ _DOCUMENTS: dict[type[Message], dict[str, Any]] = {
         "pid": 12345,
         "receivers": {},
         "channels": {},
+        "fft_library": "FFTW",
     },
 }
 
-_ADDED = {"first_sample", "sequence", "config_epoch", "frequency_correction_ppm", "dropped_samples", "service"}
+_ADDED = {
+    "first_sample",
+    "sequence",
+    "config_epoch",
+    "frequency_correction_ppm",
+    "dropped_samples",
+    "service",
+    "fft_library",
+}
 """Fields that the seed's document does not have, or that have a fixed value: they may be missing."""
 
 _KINDS = list(_DOCUMENTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -109,6 +110,16 @@ def test_warnings_are_shown_below_and_break_nothing() -> None:
     assert status.is_well
     assert "noaa-1: set gain_db lower" in _shown(status)
     assert "alerts: the disk is full" in _shown(status)
+
+
+def test_what_transforms_the_samples_is_told() -> None:
+    status = _status(_receiver())
+    assert status._health.audio is not None
+    message = status._health.audio.message.model_copy(update={"fft_library": "scipy.fft"})
+    status = StationStatus(replace(status._health, audio=Aged(message, 0.2)), RedisSettings(), 5.0)
+    assert "transforms by scipy.fft" in _shown(status)
+    assert status.to_dict()["fft_library"] == "scipy.fft"
+    assert "transforms" not in _shown(_status(_receiver()))
 
 
 def test_a_channel_that_no_capture_holds_is_told_and_breaks_nothing() -> None:
