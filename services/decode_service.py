@@ -21,6 +21,7 @@ from app_core.demod.channel_config import ChannelConfig
 from services.presets import expand_channel
 from services.settings import Loaded, data_directory, parse_table
 from services.source_tables import sources_of
+from services.warm_up import warm_channels
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +126,9 @@ class DecodeService:
         self._outbox = Outbox(loaded.redis)
         self._receivers_link = RedisLink(loaded.redis)
         self._receivers_of_file = receiver_ids_of(loaded)
+        self._receiver_tables = _receiver_tables(loaded)
         sources = sources_of(loaded, [channel.id for channel in channels_of(loaded)])
-        plan = self._make_plan(loaded, {source.id for source in sources})
+        plan = self._plan = self._make_plan(loaded, {source.id for source in sources})
         self._job = DecodeJob(
             loaded.redis,
             None,
@@ -142,6 +144,8 @@ class DecodeService:
         """Start the sinks, then the decoders."""
         self._keeper.start()
         self._outbox.start()
+        # What comes meanwhile is in the history; the first block shall not wait for a compiler.
+        warm_channels(self._plan.now.configs, self._receiver_tables)
         self._job.start()
 
     def stop(self) -> None:
