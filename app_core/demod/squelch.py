@@ -127,6 +127,8 @@ class Squelch:
         At the end of the last `push`.
     n_opened
         How often it has opened.
+    window_s
+        Length of a window. [seconds]
     snr_db
         Signal over noise in the last two windows, of the mode ``snr`` whatever the mode.
     quieting_db
@@ -161,8 +163,8 @@ class Squelch:
         judged_s = max(ATTACK_S, _MIN_CELLS / bandwidth_hz)
         self._stride = max(int(sample_rate_hz / _NARROW_HZ), 1)
         self._window = max(round(judged_s / 2.0 * sample_rate_hz / self._stride), 1) * self._stride
-        self._window_s = self._window / sample_rate_hz
-        self._floor = NoiseFloor(self._window_s)
+        self.window_s = self._window / sample_rate_hz
+        self._floor = NoiseFloor(self.window_s)
         self._band = BandSpectrum(sample_rate_hz, bandwidth_hz, center_hz, self._window)
         self._ramp = GainRamp(round(RAMP_S * sample_rate_hz / decimation))
         self._high_pass = np.zeros((1, 1), dtype=np.float32)
@@ -208,7 +210,7 @@ class Squelch:
             self._reference = self._noise_reference(self._rate_hz, self._bandwidth_hz)
         self._mode: SquelchMode = mode
         self._open_db, self._close_db = open_db, close_db
-        self._n_tail = round(tail_s / self._window_s)
+        self._n_tail = round(tail_s / self.window_s)
 
     def reset(self) -> None:
         """Forget the past, for a gap in the stream: closed, unless the mode is ``off``; floor and count stay."""

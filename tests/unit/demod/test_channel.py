@@ -568,29 +568,6 @@ SILENCED: dict[ModuleType, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.slow
-def test_ten_hours_leave_the_counters_and_the_clock_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What the samples are does not matter here, so the loops over them are left out and only their counts remain.
-    for module, names in SILENCED.items():
-        for name in names:
-            monkeypatch.setattr(module, name, lambda *arguments: None)
-    rate_hz, n_block = 25_001.0, 5_000_011
-    n_total = round(36_000 * rate_hz)
-    bank = ChannelBank([channel(-4_000.0, 22_050)])
-    zeros = np.zeros(n_block, np.complex64)
-    end = 0
-    for start in range(0, n_total, n_block):
-        # Arrays that no loop has written may hold anything.
-        with np.errstate(all="ignore"):
-            audio = bank.push(block(zeros[: n_total - start], start, rate_hz))
-            audio += bank.flush() if start + n_block >= n_total else []
-        for _, pcm in audio:
-            assert pcm.first_sample == end
-            assert pcm.timestamp == pytest.approx(1e9 + end / 22_050.0, abs=2e-6)
-            end += pcm.pcm.shape[0]
-    assert end == round(Fraction(n_total * 22_050) / exact_rate(rate_hz)) == 36_000 * 22_050
-
-
 def _form(argument: Any) -> str:
     """Type of an argument, as numba compiles for it."""
     return str(typeof(argument))  # type: ignore[no-untyped-call]
