@@ -560,14 +560,6 @@ def test_a_long_stream_leaves_the_counters_exact() -> None:
     assert joined(audio).shape[0] == round(Fraction(12 * zeros.shape[0] * 22_050, 25_001))
 
 
-SILENCED: dict[ModuleType, tuple[str, ...]] = {
-    channel_module: ("_copy", "_deal", "turn_rows", "unfold_bins"),
-    chain: ("track_moments",),
-    fm: ("discriminate_stack", "level_and_deemphasize_stack", "mean_and_peak"),
-    resampler: ("fir", "interpolate_half_band", "polyphase_stack", "polyphase_interpolated_stack"),
-}
-
-
 def _form(argument: Any) -> str:
     """Type of an argument, as numba compiles for it."""
     return str(typeof(argument))  # type: ignore[no-untyped-call]
