@@ -179,7 +179,7 @@ def _decode_away(air: _Air, redis: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("fault", [_redis_away, _audio_away, _decode_away])
-def test_an_alert_in_whose_bursts_something_dies_is_decoded_once(
+def test_an_alert_in_whose_first_burst_something_dies_is_decoded_once(
     fault: Callable[[_Air, RedisServer], None], redis_server: RedisServer, tmp_path: Path
 ) -> None:
     listener = _PcmListener()
@@ -187,9 +187,8 @@ def test_an_alert_in_whose_bursts_something_dies_is_decoded_once(
         _on_the_air(tmp_path, redis_server) as air,
         Subscriber(redis_server.settings, [keys.pcm(CHANNEL)], listener.take),
     ):
-        # Some 1.4 s a burst and a second between them: the second burst has just begun.
-        eventually(lambda: listener.burst_s > 2.6, "the second burst", 60.0)
-        assert air.alerts() == []
+        # Some 1.4 s a burst: behind a strong first one all is decoded.
+        eventually(lambda: listener.burst_s > 0.5, "the first burst", 60.0)
         fault(air, redis_server)
         eventually(lambda: len(air.alerts()) == 1, "the alert", 60.0)
         eventually(lambda: air.alerts()[0]["state"] == "ended", "its end", 120.0)
