@@ -16,13 +16,14 @@ import redis
 
 from app_core.base.child import Child, run_quietly
 from app_core.bridge import keys
+from app_core.bridge.acknowledgements import dead_air_acknowledgement
 from app_core.bridge.audio_commands import ChannelCommandMessage
 from app_core.bridge.commands import AnyCommand, CommandMessage, CommandResultMessage, send_command, wait_for_result
 from app_core.bridge.connection import RedisLink
 from app_core.bridge.diagnosis import diagnose, read_station_health
 from app_core.bridge.local_redis import free_port
 from app_core.bridge.pubsub import Subscriber
-from tests.support.acl_redis import REDIS_FILES, AclRedis, running_acl_redis
+from tests.support.acl_redis import ADMIN, REDIS_FILES, AclRedis, running_acl_redis
 from tests.support.programs import eventually
 
 START_S = 90.0
@@ -51,6 +52,7 @@ port = {web_port}
 alerts_only = true
 
 [dead_air]
+no_audio_s = 2
 """
 
 _SAMPLES = "sdr:samples:noaa-1"
@@ -144,7 +146,7 @@ def test_each_user_is_refused_what_is_not_his(server: AclRedis, user: str, words
     try:
         assert link.client.ping() is True
         with pytest.raises(redis.exceptions.NoPermissionError):
-            link.client.execute_command(*words)
+            link.client.execute_command(*words)  # type: ignore[no-untyped-call]
     finally:
         link.close()
 
@@ -201,12 +203,18 @@ class _Station:
         streams = self.operator.call(lambda client: client.exists(keys.STREAM_HEARTBEAT))
         return bool(streams) and not diagnose(health, 2.0)
 
-    def histories(self) -> dict[str, Any]:
-        aged = read_station_health(self.operator).sdr
-        return {} if aged is None else aged.message.model_dump()["redis"].get("histories", {})
-
     def alerts(self) -> int:
-        return int(self.operator.call(lambda client: client.xlen(keys.ALERTS)))  # type: ignore[arg-type]
+        return int(self.operator.call(lambda client: client.xlen(keys.ALERTS)))
+
+    def dead_air(self) -> dict[str, Any]:
+        payload = self.operator.call(lambda client: client.get(keys.STREAMS))
+        air: dict[str, Any] = orjson.loads(payload)["outputs"]["dead_air"]["wx7"]  # type: ignore[arg-type]
+        return air
+
+    def pids(self) -> set[int]:
+        """Give the processes that the metrics are of."""
+        health = read_station_health(self.operator)
+        return {aged.message.pid for aged in (health.sdr, health.audio) if aged is not None}
 
     def ask(self, command: AnyCommand, names: keys.CommandKeys) -> CommandResultMessage:
         send_command(self.operator, command, names)
@@ -222,6 +230,7 @@ def test_a_station_does_all_its_work_as_these_users(tmp_path: Path) -> None:
         eventually(lambda: station.alerts() > 0, "an alert", START_S)
         _check_commands(station)
         _check_inspection(station)
+        _check_acknowledgement(station)
         # A capture that the audio service asked for was carried out.
         eventually(lambda: any((tmp_path / "sdr" / "captures").rglob("*.sigmf-meta")), "the alert's capture", START_S)
         _check_restarts(station)
@@ -242,14 +251,13 @@ def _check_commands(station: _Station) -> None:
 
 
 def _check_inspection(station: _Station) -> None:
-    """Read everything that a person or a page reads, and acknowledge a fault."""
+    """Read everything that a person or a page reads."""
     client = station.operator.client
     strings = (keys.HEARTBEAT, keys.METRICS, keys.AUDIO_HEARTBEAT, keys.AUDIO_METRICS, keys.STREAMS)
     for key in (*strings, keys.ring_buffer("noaa-1"), keys.spectrum("noaa-1")):
         payload = client.get(key)
         assert isinstance(payload, bytes), key
         assert isinstance(orjson.loads(payload), dict)
-    assert client.set("audio:dead_air_ack:wx7", "1", ex=60)
     heard: set[str] = set()
     channels = (_SAMPLES, keys.spectrum("noaa-1"))
     settings = station.server.settings("operator")
@@ -257,12 +265,32 @@ def _check_inspection(station: _Station) -> None:
         eventually(lambda: heard == {*channels, keys.pcm("wx7")}, "samples, spectrum and audio")
 
 
+def _check_acknowledgement(station: _Station) -> None:
+    """Make a channel's air dead, say that it is known, and mend it."""
+    key = dead_air_acknowledgement("wx7")
+    assert station.ask(CommandMessage(action="stop", receiver_id="noaa-1", command_id="c3"), keys.TO_SDR).success
+    eventually(lambda: station.dead_air()["fault"] == "no audio", "dead air")
+    assert station.operator.client.set(key, "1", ex=600)
+    eventually(lambda: station.dead_air()["acknowledged"], "the acknowledgement")
+    assert station.ask(CommandMessage(action="start", receiver_id="noaa-1", command_id="c4"), keys.TO_SDR).success
+    eventually(lambda: station.operator.client.exists(key) == 0, "the end of the acknowledgement")
+
+
 def _check_restarts(station: _Station) -> None:
     """Kill both services, so that each takes up what it left in Redis."""
+    earlier = station.pids()
+    admin = station.server.link(ADMIN)
+    for names in (keys.TO_SDR, keys.TO_AUDIO):
+        # As if each had died over a command.
+        admin.client.lpush(names.under_way, '{"action": "restart", "command_id": "interrupted"}')
+    admin.close()
     for child in (station.sdr, station.audio):
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         eventually(lambda child=child: not child.is_alive, f"the end of {child.name}")  # type: ignore[misc]
         child.start()
-    eventually(lambda: not station.histories().get(_HISTORY, {"short": True}).get("short"), "the history", START_S)
-    eventually(station.is_well, "a station that is well again", START_S)
+    eventually(lambda: not earlier & station.pids() and station.is_well(), "a station that is well again", START_S)
+    for names in (keys.TO_SDR, keys.TO_AUDIO):
+        result = wait_for_result(station.operator, "interrupted", 20.0, names)
+        assert result is not None
+        assert not result.success

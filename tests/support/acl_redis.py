@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REDIS_FILES = ROOT / "config" / "redis"
 USERS = ("sdr", "audio", "operator")
 
-_ADMIN = "admin"
+ADMIN = "admin"
+"""Who may do everything, for what a test must see or bring about."""
 
 
 class AclRedis:
@@ -33,18 +34,18 @@ class AclRedis:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        for user in (*USERS, _ADMIN):
+        for user in (*USERS, ADMIN):
             self._password_file(user).write_text(secrets.token_hex(32) + "\n", encoding="ascii")
         users = run_quietly([str(REDIS_FILES / "make-acl"), str(folder)], timeout_s=20.0)
         assert users is not None, "make-acl failed"
-        admin = f"user {_ADMIN} reset on >{self._password_file(_ADMIN).read_text().strip()} +@all ~* &*\n"
+        admin = f"user {ADMIN} reset on >{self._password_file(ADMIN).read_text().strip()} +@all ~* &*\n"
         (folder / "users.acl").write_text(users.decode("ascii") + admin, encoding="ascii")
         self._log = (folder / "redis.log").open("wb")
         argv = [require_program("redis-server"), str(REDIS_FILES / "redis.conf"), "--port", str(self.port)]
         argv += ["--bind", "127.0.0.1", "--dir", str(folder), "--aclfile", str(folder / "users.acl")]
         self._child = Child("redis", argv, stdout=self._log, stderr=self._log)
         self._child.start()
-        self._admin = self.link(_ADMIN)
+        self._admin = self.link(ADMIN)
         eventually(self._answers, "a Redis that answers")
 
     def settings(self, user: str) -> RedisSettings:
@@ -66,10 +67,10 @@ class AclRedis:
 
     def refusals(self) -> set[str]:
         """Say what was refused since the start: user, reason, and command, key or channel."""
-        log: Any = self._admin.client.execute_command("ACL", "LOG")
+        log: Any = self._admin.client.acl_log()
         found = set()
         for entry in log:
-            words = {_text(name): _text(value) for name, value in _pairs(entry)}
+            words = {_text(name): _text(value) for name, value in entry.items()}
             found.add(f"{words['username']}: {words['reason']} {words['object']}")
         return found
 
@@ -88,12 +89,6 @@ class AclRedis:
             return bool(self._admin.call(lambda client: client.ping()))
         except LinkError:
             return False
-
-
-def _pairs(entry: Any) -> list[tuple[Any, Any]]:
-    if isinstance(entry, dict):
-        return list(entry.items())
-    return list(zip(entry[::2], entry[1::2], strict=True))
 
 
 def _text(value: object) -> str:
