@@ -223,6 +223,7 @@ class _Station:
         return result
 
 
+@pytest.mark.timeout(600)
 def test_a_station_does_all_its_work_as_these_users(tmp_path: Path) -> None:
     with running_acl_redis(tmp_path) as server, ExitStack() as cleanup:
         station = _Station(server, tmp_path, cleanup)
