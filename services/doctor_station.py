@@ -138,7 +138,9 @@ def _judge(loaded: Loaded, n_receivers: int, n_channels: int, n_sources: int) ->
     if not n_receivers and not n_channels and not n_sources:
         where = f"no {' and no '.join(map(str, STATION_PLACES))}" if path is None else f"{path} has no receiver"
         return not_applicable("config", f"nothing configured: {where}; herald demo plays a generated station")
-    seen = f"{path or 'SDR_ARGS'}: {n_receivers} receivers, {n_channels} channels, {n_sources} sources"
+    counts = {"receiver": n_receivers, "channel": n_channels, "source": n_sources}
+    words = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+    seen = f"{path or 'SDR_ARGS'}: {words}"
     if not n_channels and not n_sources:
         return warning(
             "config", f"{seen}: nobody listens", "add [[channels]], here or on the host of the audio service"

@@ -95,6 +95,9 @@ def _unreachable(settings: RedisSettings, error: Exception) -> Finding:
             "put the password into a file of its own, and set REDIS_USERNAME and REDIS_PASSWORD_FILE: "
             '(umask 077; read -r p; printf %s "$p" > redis-password)',
         )
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        # Of the connection itself: it chooses a database before anything else.
+        return failure("redis", seen, f"{redis_cli(settings)} ACL SETUSER {settings.username or 'default'} +select")
     if settings.url is None and settings.host in ("127.0.0.1", "localhost", "::1"):
         return failure("redis", seen, "sudo apt-get install redis-server && sudo systemctl enable --now redis-server")
     return failure("redis", seen, f"{redis_cli(settings)} PING    # on the Redis host: systemctl status redis-server")

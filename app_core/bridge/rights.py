@@ -94,6 +94,8 @@ SDR_RIGHTS: tuple[Right, ...] = (
         )
     ),
     *_commands(keys.TO_SDR),
+    # Its health check.
+    *(Right((name, keys.METRICS), f"%R~{keys.METRICS}") for name in ("get", "pttl")),
 )
 """All that the SDR service does, but for the transaction itself."""
 

@@ -95,10 +95,10 @@ def test_a_services_user_may_do_its_work_and_need_not_see_the_configuration(
 
 
 def test_a_right_that_is_missing_is_given_by_what_is_said(redis_server: RedisServer, tmp_path: Path) -> None:
-    settings = log_in(redis_server, tmp_path, *rules_of(SDR_RIGHTS[:-2]))
+    settings = log_in(redis_server, tmp_path, *rules_of(SDR_RIGHTS[:-4]))
     found = findings_of(settings)["redis rights"]
     assert found.verdict is Verdict.FAILURE
-    assert "user service may not do the SDR service's work: 2 refused (set sdr:command_result:doctor" in found.seen
+    assert "user service may not do the SDR service's work: 4 refused (set sdr:command_result:doctor" in found.seen
     mend(redis_server, found)
     assert findings_of(settings)["redis rights"].verdict is Verdict.OK
 
@@ -108,6 +108,14 @@ def test_a_user_without_any_right_is_heard_out(redis_server: RedisServer, tmp_pa
     assert found["redis"].verdict is Verdict.OK
     assert found["redis rights"].verdict is Verdict.FAILURE
     assert found["redis memory"].verdict is Verdict.NOT_APPLICABLE
+
+
+def test_a_user_who_may_not_choose_the_database_is_given_the_right(redis_server: RedisServer, tmp_path: Path) -> None:
+    settings = log_in(redis_server, tmp_path, *rules_of(SDR_RIGHTS)).model_copy(update={"db": 2})
+    (finding,) = redis_findings(settings, RATE_HZ)
+    assert finding.verdict is Verdict.FAILURE
+    mend(redis_server, finding)
+    assert findings_of(settings)["redis rights"].verdict is Verdict.OK
 
 
 def test_a_wrong_password_is_told_from_a_redis_that_is_away(redis_server: RedisServer, tmp_path: Path) -> None:

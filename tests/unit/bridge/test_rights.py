@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,12 +41,12 @@ def test_the_rules_of_all_rights_are_enough_and_each_is_needed(
 def test_every_right_is_a_command_that_redis_takes(rights: tuple[Right, ...], redis_server: RedisServer) -> None:
     # A command that Redis does not understand is refused before its rights are looked at.
     link = redis_server.link()
-    connection = link.client.connection_pool.make_connection()
-    connection.connect()  # type: ignore[no-untyped-call]
+    connection: Any = link.client.connection_pool.make_connection()
+    connection.connect()
     for argv in [("multi",), *(right.argv for right in rights)]:
-        connection.send_command(*argv)  # type: ignore[attr-defined]
-        assert connection.read_response() in (b"OK", b"QUEUED"), argv  # type: ignore[attr-defined]
-    connection.disconnect()  # type: ignore[no-untyped-call]
+        connection.send_command(*argv)
+        assert connection.read_response() in (b"OK", b"QUEUED"), argv
+    connection.disconnect()
     link.close()
 
 

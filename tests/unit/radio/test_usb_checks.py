@@ -185,9 +185,7 @@ def test_a_program_that_has_the_dongle_is_named(machine: UsbTree) -> None:
         ("rtl_tcp -s 250000", ["soapy"], Verdict.FAILURE),
     ],
 )
-def test_who_shall_have_the_dongle_may(
-    machine: UsbTree, command: str, drivers: list[str], verdict: Verdict
-) -> None:
+def test_who_shall_have_the_dongle_may(machine: UsbTree, command: str, drivers: list[str], verdict: Verdict) -> None:
     machine.run(77, command, machine.plug_in())
     assert check_free(list_receivers(machine.root), drivers, machine.root).verdict is verdict
 
