@@ -30,6 +30,9 @@ XML = (
 )
 
 
+WRONG = "another word"
+
+
 @pytest.fixture
 def icecast(tmp_path: Path) -> Iterator[IcecastDaemon]:
     with running_icecast(tmp_path) as daemon:
@@ -84,6 +87,6 @@ def test_passwords_are_tried_one_by_one_and_no_mount_is_made(icecast: IcecastDae
     assert is_source_accepted(server)
     assert is_admin_accepted(server)
     # The other one's password must not stand in.
-    assert not is_source_accepted(dataclasses.replace(server, password="another word"))
-    assert not is_admin_accepted(dataclasses.replace(server, admin_password="another word"))
+    assert not is_source_accepted(dataclasses.replace(server, password=WRONG))
+    assert not is_admin_accepted(dataclasses.replace(server, admin_password=WRONG))
     assert icecast.mounts() == {}

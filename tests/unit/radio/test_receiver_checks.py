@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from app_core.base.finding import Finding, Verdict
 from app_core.bridge.local_redis import free_port
 from app_core.radio import soapy
+from app_core.radio.device_lock import holder_of
 from app_core.radio.receiver import AnyReceiverSettings, SoapySettings
 from app_core.radio.receiver_checks import check_receiver, check_soapy, receiver_findings
 from app_core.radio.soapy_receiver import SoapyReceiver
@@ -41,7 +42,8 @@ def test_a_free_device_is_asked_for_its_rates(devices: IqFileDevices) -> None:
     finding = check(sample_rate_hz=2.5e6, center_frequency_hz=162.5e6)
     assert finding.verdict is Verdict.OK
     assert finding.seen == "iqfile D-A1 takes 2500000 S/s; legal are 2500000, 10000000"
-    assert devices.calls()[-1].startswith("unmake")
+    assert devices.calls()[-1] == "unmake D-A1"
+    assert holder_of("iqfile D-A1") is None
 
 
 def test_a_rate_that_the_device_has_not_is_a_failure_with_the_list(devices: IqFileDevices) -> None:

@@ -145,8 +145,13 @@ def test_the_command_takes_its_arguments(
     monkeypatch.setenv("REDIS_PORT", str(redis_server.port))
     assert main(["--json", "--config", str(tmp_path / "nothing.toml")]) == 1
     assert "nothing.toml cannot be read" in orjson.loads(capsys.readouterr().out)["checks"][0]["seen"]
+    # However narrow the screen, a command stays on one line.
+    monkeypatch.setenv("COLUMNS", "40")
     assert main(["--config", str(tmp_path / "nothing.toml")]) == 1
-    assert capsys.readouterr().out.startswith("[FAIL] config ")
+    *lines, empty, last = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("[FAIL] config ")
+    assert [line for line in lines if not line.startswith(("[", "       mend it: "))] == []
+    assert (empty, last[:1]) == ("", "1")
 
 
 def test_root_is_told_no_sudo(tmp_path: Path) -> None:
