@@ -161,7 +161,11 @@ def judge_latency(median_s: float, longest_s: float, cli: str) -> Finding:
 
 def _check_rights(settings: RedisSettings, cli: str) -> Finding:
     user = settings.username or "default"
-    refused = {"SDR": refused_rights(settings, SDR_RIGHTS), "audio": refused_rights(settings, AUDIO_RIGHTS)}
+    try:
+        refused = {"SDR": refused_rights(settings, SDR_RIGHTS), "audio": refused_rights(settings, AUDIO_RIGHTS)}
+    except redis.ConnectionError as error:
+        # It answered before. Imitations of Redis hang up when they are told to subscribe in a transaction.
+        return not_applicable("redis rights", f"cannot be tried: {error}")
     able = [name for name, rights in refused.items() if not rights]
     if len(able) == len(refused):
         return ok("redis rights", f"user {user} may do all that both services do")

@@ -6,12 +6,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+import redis
 
 from app_core.base.finding import Finding, Verdict
+from app_core.bridge import redis_checks
 from app_core.bridge.connection import RedisSettings
 from app_core.bridge.local_redis import free_port
 from app_core.bridge.redis_checks import judge_latency, redis_cli, redis_findings
-from app_core.bridge.rights import SDR_RIGHTS
+from app_core.bridge.rights import SDR_RIGHTS, Right
 from tests.support.redis_server import RedisServer
 from tests.unit.bridge.test_rights import log_in, rules_of
 
@@ -131,6 +133,16 @@ def test_a_wrong_password_is_told_from_a_redis_that_is_away(redis_server: RedisS
     assert finding.remedy.startswith("sudo apt-get install redis-server")
     (finding,) = redis_findings(RedisSettings(password_file=tmp_path / "none"), RATE_HZ)
     assert "cannot be read" in finding.seen
+
+
+def test_an_imitation_that_hangs_up_is_no_fault(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang_up(*_: object) -> list[Right]:
+        raise redis.ConnectionError("Connection closed by server.")
+
+    monkeypatch.setattr(redis_checks, "refused_rights", hang_up)
+    found = findings_of(redis_server.settings)
+    assert found["redis rights"].verdict is Verdict.NOT_APPLICABLE
+    assert found["redis output limit"].verdict is Verdict.OK
 
 
 def test_a_slow_redis_is_a_warning() -> None:
