@@ -21,6 +21,7 @@ COMMANDS = {
     "status": ("services.status_command", "how the station is: live, the first broken stage in red"),
     "healthcheck": ("services.healthcheck", "end with 0 only when fresh samples or fresh audio flow"),
     "devices": ("services.devices_command", "list the SoapySDR devices and what each can do"),
+    "doctor": ("services.doctor_command", "what is wrong on this machine and in the settings, and what mends it"),
     "config": ("services.config_command", "check the configuration and print the effective one"),
 }
 

@@ -6,6 +6,7 @@ Each question is a connection of its own with a timeout; none is asked by a thre
 from __future__ import annotations
 
 import http.client
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -18,6 +19,8 @@ from app_core.network.icecast_url import STATS_REQUEST, STATUS_REQUEST, title_re
 
 LONGEST_TITLE = 1000
 """Characters of a title that are sent: players show a line."""
+
+_NOBODYS_MOUNT = "/herald-tries-its-password"
 
 _LONGEST_ANSWER = 4 * 1024 * 1024
 
@@ -38,6 +41,31 @@ def update_title(server: IcecastServer, mount: str, title: str, timeout_s: float
         )
     if status != 200 or b"<return>0</return>" in answer:
         raise LinkError(f"Icecast at {server.where} does not take a title for {mount} ({status})")
+
+
+def is_source_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
+    """Try whether the server takes a source's name and password, without making a mount.
+
+    A title is offered for a mount that nobody has: the password is checked first, and then nothing is found to change.
+
+    Raises
+    ------
+    LinkError
+        If the server cannot be reached.
+    """
+    alone = replace(server, admin_username="", admin_password="")
+    return _get(alone, title_request(_NOBODYS_MOUNT, ""), timeout_s, authorized=True)[0] != 401
+
+
+def is_admin_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
+    """Try whether the server takes the administrator's name and password.
+
+    Raises
+    ------
+    LinkError
+        If the server cannot be reached.
+    """
+    return _get(server, STATS_REQUEST, timeout_s, authorized=True)[0] == 200
 
 
 def read_listeners(server: IcecastServer, timeout_s: float = 5.0) -> dict[str, int]:

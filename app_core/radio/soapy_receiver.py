@@ -56,7 +56,8 @@ _FLUSH_S = 0.1
 _BYTES_PER_SAMPLE = 8
 
 
-def _same_serial(one: str, other: str) -> bool:
+def same_serial(one: str, other: str) -> bool:
+    """Whether two ways to write a serial number mean one device: some drivers put 0x in front, some do not."""
     return one.lower().removeprefix("0x") == other.lower().removeprefix("0x")
 
 
@@ -174,7 +175,7 @@ class SoapyReceiver:
         found = enumerate_devices({key: value for key, value in self._args.items() if key != "serial"})
         wanted = self._serial
         if wanted:
-            matching = [entry for entry in found if _same_serial(entry.get("serial", ""), wanted)]
+            matching = [entry for entry in found if same_serial(entry.get("serial", ""), wanted)]
             if not matching and len(found) == 1 and not found[0].get("serial"):
                 matching = found
         else:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from app_core.base.errors import LinkError, WireError
-from app_core.network.icecast_admin import parse_stats_xml, parse_status_json, read_listeners, update_title
+from app_core.network.icecast_admin import (
+    is_admin_accepted,
+    is_source_accepted,
+    parse_stats_xml,
+    parse_status_json,
+    read_listeners,
+    update_title,
+)
 from app_core.network.icecast_server import IcecastServer
 from tests.support.icecast_server import IcecastDaemon, running_icecast
 
@@ -21,6 +28,9 @@ XML = (
     b'<?xml version="1.0"?><icestats><source mount="/wx.mp3"><listeners>2</listeners></source>'
     b'<source mount="/b"><listeners/></source></icestats>'
 )
+
+
+WRONG = "another word"
 
 
 @pytest.fixture
@@ -70,3 +80,13 @@ def test_a_server_that_is_not_there_or_silent_is_said() -> None:
             read_listeners(server, timeout_s=0.3)
     with pytest.raises(LinkError, match="cannot be asked"):
         update_title(server, "/wx.mp3", "A title", timeout_s=0.3)
+
+
+def test_passwords_are_tried_one_by_one_and_no_mount_is_made(icecast: IcecastDaemon) -> None:
+    server = icecast.server
+    assert is_source_accepted(server)
+    assert is_admin_accepted(server)
+    # The other one's password must not stand in.
+    assert not is_source_accepted(dataclasses.replace(server, password=WRONG))
+    assert not is_admin_accepted(dataclasses.replace(server, admin_password=WRONG))
+    assert icecast.mounts() == {}
