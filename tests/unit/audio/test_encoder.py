@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,6 +189,15 @@ def test_silence_goes_on_after_the_source_has_closed() -> None:
         run.encoder._subscription.close()
         before_s = run.encoder.status()["silence_s"]
         eventually(lambda: run.encoder.status()["silence_s"] > before_s + 0.5, "more silence")
+
+
+def test_silence_of_hours_is_made_a_second_at_a_time() -> None:
+    run = Running(MP3)
+    run.encoder._heard_s = time.monotonic() - 7200.0
+    for n_pieces in range(1, 4):
+        run.encoder._feed_silence()
+        assert len(run.encoder._pending) == 2 * 24_000
+        assert run.encoder.status()["silence_s"] == n_pieces
 
 
 def test_the_subscription_ends_with_the_encoder() -> None:
