@@ -183,6 +183,39 @@ def test_a_write_never_waits_for_an_ffmpeg_that_reads_nothing(fake_ffmpeg: Calla
         assert not run.encoder.is_alive
 
 
+class FullPipe:
+    """An FFmpeg that takes and gives nothing."""
+
+    has_ended = False
+
+    def write(self, pcm: memoryview) -> int:
+        return 0
+
+    def read(self) -> bytes:
+        return b""
+
+
+class CountedWaits(threading.Event):
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits_s.append(timeout)
+        return False
+
+
+def test_a_full_pipe_is_looked_at_again_after_a_pause() -> None:
+    run = Running(MP3)
+    run.encoder._ffmpeg = FullPipe()  # type: ignore[assignment]
+    stopping = CountedWaits()
+    run.queue.put(pcm_block())
+    for _ in range(5):
+        run.encoder._turn(stopping)
+    # The first turn takes the block, for which it has waited already.
+    assert stopping.waits_s == [encoder_module._FULL_WAIT_S] * 4
+
+
 def test_silence_goes_on_after_the_source_has_closed() -> None:
     with running() as run:
         run.wait_for_output()
