@@ -21,7 +21,7 @@ from app_core.audio.encoder import STARVED_AFTER_S, FfmpegEncoder
 from app_core.audio.sources import AudioSource, uses_re_flag
 from app_core.base.errors import LifecycleError, LinkError
 from app_core.base.lifecycle import Backoff, Worker
-from app_core.network.icecast_server import IcecastRefusedError, IcecastServer
+from app_core.network.icecast_server import IcecastRefusedError, IcecastServer, one_line
 from app_core.network.icecast_source import IcecastSource, MountDescription
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ SEND_TIMEOUT_S = 8.0
 
 STOP_TIMEOUT_S = 1.5
 """Time in which a mount's threads end. One that waits for the resolver of names is left behind. [seconds]"""
-
-_LONGEST_TITLE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +246,7 @@ class IcecastStreamer:
 
     def set_title(self, title: str) -> None:
         """Have listeners shown a title. In an Ogg stream it begins with a fresh chain."""
-        title = " ".join(title.split())[:_LONGEST_TITLE]
+        title = one_line(title)
         if title == self._title:
             return
         self._title = title

@@ -13,11 +13,8 @@ from xml.etree import ElementTree
 import orjson
 
 from app_core.base.errors import LinkError, WireError
-from app_core.network.icecast_server import USER_AGENT, IcecastServer
+from app_core.network.icecast_server import USER_AGENT, IcecastServer, one_line
 from app_core.network.icecast_url import STATS_REQUEST, STATUS_REQUEST, title_request
-
-LONGEST_TITLE = 1000
-"""Characters of a title that are sent: players show a line."""
 
 _LONGEST_ANSWER = 4 * 1024 * 1024
 
@@ -30,7 +27,7 @@ def update_title(server: IcecastServer, mount: str, title: str, timeout_s: float
     LinkError
         If the server cannot be reached, or refuses; its text says why.
     """
-    status, answer = _get(server, title_request(mount, title[:LONGEST_TITLE]), timeout_s, authorized=True)
+    status, answer = _get(server, title_request(mount, one_line(title)), timeout_s, authorized=True)
     if status == 401:
         raise LinkError(
             f"Icecast at {server.where} refuses the title (401): compare admin_password_file of [icecast] "

@@ -4,12 +4,14 @@ import dataclasses
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from app_core.base.errors import LinkError, WireError
+from app_core.network import icecast_admin
 from app_core.network.icecast_admin import parse_stats_xml, parse_status_json, read_listeners, update_title
-from app_core.network.icecast_server import IcecastServer
+from app_core.network.icecast_server import LONGEST_LINE, IcecastServer
 from tests.support.icecast_server import IcecastDaemon, running_icecast
 
 ONE = b'{"icestats":{"source":{"listeners":3,"listenurl":"http://h:8000/wx.mp3"}}}'
@@ -55,6 +57,18 @@ def test_a_title_for_a_mount_that_is_not_there_is_refused(icecast: IcecastDaemon
     with pytest.raises(LinkError, match="does not take a title for /none"):
         update_title(icecast.server, "/none", "A title")
     assert read_listeners(icecast.server) == {}
+
+
+def test_a_title_goes_out_as_one_line_of_what_can_be_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(server: IcecastServer, request: str, timeout_s: float, *, authorized: bool) -> tuple[int, bytes]:
+        asked.append(request)
+        return 200, b"<return>1</return>"
+
+    monkeypatch.setattr(icecast_admin, "_get", answer)
+    update_title(IcecastServer("127.0.0.1"), "/wx.mp3", "Tornado\0\a\r\n Warning" + "x" * 9000)
+    assert parse_qs(urlsplit(asked[0]).query)["song"] == ["Tornado Warning" + "x" * (LONGEST_LINE - 15)]
 
 
 def test_a_wrong_admin_password_is_said(icecast: IcecastDaemon) -> None:
