@@ -166,6 +166,13 @@ class IcecastStreamer:
         What the mount is to be.
     starved_after_s
         As in `FfmpegEncoder`.
+
+    Attributes
+    ----------
+    listeners
+        By the server's word; None while it does not tell.
+    title_error, listeners_error
+        Why the server does not show the title, or does not tell the listeners; empty while it does.
     """
 
     def __init__(
@@ -180,6 +187,7 @@ class IcecastStreamer:
         self.source = source
         self.plan = plan
         self.listeners: int | None = None
+        self.title_error = self.listeners_error = ""
         self._lock = threading.Lock()
         self._title = plan.title
         self._told_title: str | None = None
@@ -263,6 +271,7 @@ class IcecastStreamer:
     def note_told(self, title: str) -> None:
         """Note that the server has taken a title."""
         self._told_title = title
+        self.title_error = ""
 
     def status(self) -> dict[str, Any]:
         """Give how it is."""
@@ -272,6 +281,7 @@ class IcecastStreamer:
             "source": self.source.source_name,
             "title": self._title,
             "listeners": self.listeners if self.is_connected else None,
+            "admin_error": (self.title_error or self.listeners_error) if self.is_connected else "",
             **self.sender.status(),
             "backlog": self._backlog.status(),
             "queue": self._subscription.status(),
