@@ -187,12 +187,18 @@ class FullPipe:
     """An FFmpeg that takes and gives nothing."""
 
     has_ended = False
+    pid = 0
 
     def write(self, pcm: memoryview) -> int:
         return 0
 
     def read(self) -> bytes:
         return b""
+
+
+class TakingAll(FullPipe):
+    def write(self, pcm: memoryview) -> int:
+        return len(pcm)
 
 
 class CountedWaits(threading.Event):
@@ -222,6 +228,46 @@ def test_silence_goes_on_after_the_source_has_closed() -> None:
         run.encoder._subscription.close()
         before_s = run.encoder.status()["silence_s"]
         eventually(lambda: run.encoder.status()["silence_s"] > before_s + 0.5, "more silence")
+
+
+def paused(*, re_flag: bool) -> Running:
+    """Give an encoder, of which no thread runs, that has put three seconds of silence in."""
+    run = Running(MP3, re_flag=re_flag)
+    run.encoder._ffmpeg = TakingAll()  # type: ignore[assignment]
+    run.encoder._heard_s = time.monotonic() - 3600.0
+    for _ in range(3):
+        run.encoder._feed_silence()
+    return run
+
+
+@pytest.mark.parametrize(("re_flag", "skipped_s"), [(True, 2.6), (False, 0.0)])
+def test_what_was_held_back_is_skipped_where_nothing_can_catch_up(re_flag: bool, skipped_s: float) -> None:
+    run = paused(re_flag=re_flag)
+    for number in range(31):
+        run.queue.put(pcm_block(2400, 2400 * number))
+    for _ in range(31):
+        run.encoder._turn(threading.Event())
+    status = run.encoder.status()
+    assert status["skipped_s"] == pytest.approx(skipped_s, abs=0.11)
+    assert status["fed_s"] + status["skipped_s"] == pytest.approx(3.1)
+    assert run.queue.status()["encoder"]["depth_s"] == 0.0
+
+
+def test_no_more_is_skipped_than_there_was_silence() -> None:
+    run = paused(re_flag=True)
+    for number in range(49):
+        run.queue.put(pcm_block(2400, 2400 * number))
+    for _ in range(49):
+        run.encoder._turn(threading.Event())
+    assert run.encoder.status()["skipped_s"] == pytest.approx(3.0, abs=0.11)
+
+
+def test_what_comes_anew_after_a_silence_is_heard() -> None:
+    run = paused(re_flag=True)
+    for number in range(50):
+        run.queue.put(pcm_block(2400, 2400 * number))
+        run.encoder._turn(threading.Event())
+    assert (run.encoder.status()["skipped_s"], run.encoder.status()["fed_s"]) == (0.0, pytest.approx(5.0))
 
 
 def test_silence_of_hours_is_made_a_second_at_a_time() -> None:
