@@ -287,6 +287,22 @@ def test_the_subscription_ends_with_the_encoder() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("Encoder-")]
 
 
+def test_the_cause_is_told_and_not_what_came_of_it() -> None:
+    errors = ErrorLines()
+    errors.take(b"[alsa @ 0x1] cannot open audio device hw:1,0 (Device or resource busy)\nConversion failed!\n")
+    errors.begin()
+    assert errors.cause() == "Conversion failed!"
+    errors.take(
+        b"[Parsed_pan_0 @ 0x55d5] [SWR @ 0x1] Input channel layout has another number of channels, ignoring layout\n"
+        b"[alsa @ 0x55e] cannot open audio device hw:9,9 (No such file or directory)\n"
+        b"Could not write header for output file #0\n"
+        b"Error initializing output stream 0:0 -- \n"
+    )
+    assert errors.cause() == "[alsa @ 0x55e] cannot open audio device hw:9,9 (No such file or directory)"
+    assert not [line for line in errors.lines if "Parsed_pan" in line]
+    assert errors.last == "Error initializing output stream 0:0 --"
+
+
 def test_lines_come_whole_however_they_are_cut() -> None:
     errors = ErrorLines()
     for piece in (
