@@ -174,7 +174,7 @@ class BroadcastQueue:
     @property
     def has_subscribers(self) -> bool:
         """Whether anybody takes."""
-        return bool(self._subscriptions)
+        return any(not subscription.is_closed for subscription in self._subscriptions)
 
     def subscribe(self, name: str, longest_s: float) -> Subscription:
         """Begin to take, from the next block on; end it with `Subscription.close`."""
