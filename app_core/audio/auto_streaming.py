@@ -22,7 +22,7 @@ from app_core.audio.pcm_feed import PcmFeed
 from app_core.audio.sources import AudioSourceConfig, AudioSourceType
 from app_core.base.errors import ConfigError
 from app_core.base.supervisor import Stage, Supervisor
-from app_core.network.icecast_server import IcecastServer
+from app_core.network.icecast_server import IcecastServer, one_line
 from app_core.network.icecast_url import listen_url, mount_path
 
 log = logging.getLogger(__name__)
@@ -233,14 +233,14 @@ class AutoStreaming:
         # A bitrate of the whole table was meant for the codec of the whole table.
         of_table = settings.bitrate_kbps if codec.name == settings.codec else None
         mount = mount_path(exception.mount or settings.mount, source.config.id, codec.extension)
-        name = exception.name or source.config.title
+        name = one_line(f"{self._station_name}: {exception.name or source.config.title}")
         return MountPlan(
             mount=mount,
             listen_url=listen_url(settings.public_url, settings.host, settings.port, mount, tls=settings.tls),
             codec=codec,
             bitrate_kbps=exception.bitrate_kbps or of_table or codec.default_bitrate_kbps,
-            name=f"{self._station_name}: {name}",
-            title=f"{self._station_name}: {name}",
+            name=name,
+            title=name,
             description=settings.description if exception.description is None else exception.description,
             genre=settings.genre if exception.genre is None else exception.genre,
             public=settings.public if exception.public is None else exception.public,

@@ -7,6 +7,7 @@ blocks: a number means 5 s of one source and 14 minutes of another.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -34,6 +35,10 @@ FEED_CHUNKS = round(30.0 / CHUNK_S)
 """The classic feed loop's ``deque``, 600 chunks (30 s). Here FFmpeg is fed straight from its `Subscription`."""
 
 
+_SHORTEST_BLOCK_S = 0.002
+"""Mean length of a block below which the number of blocks bounds a queue, and not their seconds: each costs memory of
+its own, however little audio it holds. [seconds]"""
+
 _ROUNDING_S = 1e-6
 """What sums of durations may be off by. [seconds]"""
 
@@ -46,7 +51,8 @@ class Subscription:
     name
         Who takes.
     longest_s
-        Audio that may wait; beyond it the oldest goes. One block always fits, however long. [seconds]
+        Audio that may wait; beyond it the oldest goes. One block always fits, however long. Of blocks shorter than
+        2 ms fewer seconds may wait, for their number is bounded too. [seconds]
 
     Attributes
     ----------
@@ -61,6 +67,7 @@ class Subscription:
         self.longest_s = longest_s
         self.dropped_count = 0
         self.dropped_s = 0.0
+        self._most_blocks = max(1, math.ceil(longest_s / _SHORTEST_BLOCK_S))
         self._blocks: deque[tuple[PcmBlock, float, float]] = deque()
         self._depth_s = 0.0
         self._closed = False
@@ -116,9 +123,12 @@ class Subscription:
                 return
             self._blocks.append((block, duration_s, time.monotonic()))
             self._depth_s += duration_s
-            while self._depth_s > self.longest_s + _ROUNDING_S and len(self._blocks) > 1:
+            while len(self._blocks) > 1 and (
+                self._depth_s > self.longest_s + _ROUNDING_S or len(self._blocks) > self._most_blocks
+            ):
                 _, lost_s, _ = self._blocks.popleft()
-                self._depth_s -= lost_s
+                # Of one alone it is known exactly, however much longer the one was that went.
+                self._depth_s = self._depth_s - lost_s if len(self._blocks) > 1 else self._blocks[0][1]
                 self.dropped_count += 1
                 self.dropped_s += lost_s
             self._filled.notify()
@@ -164,7 +174,7 @@ class BroadcastQueue:
     @property
     def has_subscribers(self) -> bool:
         """Whether anybody takes."""
-        return bool(self._subscriptions)
+        return any(not subscription.is_closed for subscription in self._subscriptions)
 
     def subscribe(self, name: str, longest_s: float) -> Subscription:
         """Begin to take, from the next block on; end it with `Subscription.close`."""

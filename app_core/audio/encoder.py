@@ -4,6 +4,10 @@ The thread takes blocks from a `Subscription`, writes them to FFmpeg, and hands 
 nothing but the next block. When the source says nothing for `STARVED_AFTER_S` it writes silence instead, as many
 samples as the clock has gone on, so that a stream stands whatever becomes of its source. An FFmpeg that ends, or says
 nothing for `MUTE_AFTER_S`, is replaced; what the source said meanwhile waits in the subscription.
+
+An FFmpeg that reads at the native rate never catches up. A stream that paused gives what it held back at once, after
+silence has taken its place: as much of what then waits as there was silence is skipped, else each pause would make the
+stream later, until its queue drops audio all the time. Where nothing was held back nothing waits, and all is heard.
 """
 
 from __future__ import annotations
@@ -38,6 +42,14 @@ MUTE_AFTER_S = 10.0
 
 _TURN_S = 0.2
 """Longest wait for a block: so often the output is read, and the clock looked at. [seconds]"""
+
+_SILENCE_PIECE_S = 1.0
+"""Longest piece of silence that is made at once: what a thread that stood still has to catch up on comes in several.
+[seconds]"""
+
+_LATE_S = 0.5
+"""Audio that may wait for an FFmpeg of the native rate after a silence: what is beyond it is late for good.
+[seconds]"""
 
 _FULL_WAIT_S = 0.05
 """Wait for an FFmpeg whose pipe is full, as those are that read at the native rate. [seconds]"""
@@ -143,7 +155,9 @@ class FfmpegEncoder(Worker):
         # The source's last sign of life, and the moment up to which the stream has been filled with silence since.
         self._heard_s = float("-inf")
         self._silent_until_s: float | None = None
-        self._fed_s = self._silence_s = 0.0
+        self._fed_s = self._silence_s = self._skipped_s = 0.0
+        # Silence in whose place audio may yet come.
+        self._surplus_s = 0.0
         self._encoded_bytes = 0
 
     @property
@@ -216,6 +230,7 @@ class FfmpegEncoder(Worker):
             "restarts": self.restarts,
             "fed_s": round(self._fed_s, 3),
             "silence_s": round(self._silence_s, 3),
+            "skipped_s": round(self._skipped_s, 3),
             "starving": self.is_starving,
             "encoded_bytes": self._encoded_bytes,
             "last_output_age_s": round(time.monotonic() - output_s, 3) if output_s else None,
@@ -237,13 +252,23 @@ class FfmpegEncoder(Worker):
         elif (block := self._subscription.get(_TURN_S)) is not None:
             self._heard_s = time.monotonic()
             self._silent_until_s = None
-            self._feed_block(block)
+            if not self._is_late(block):
+                self._feed_block(block)
         else:
             if self._subscription.is_closed:
                 # It does not wait any more.
                 stopping.wait(_TURN_S)
             self._feed_silence()
         self._take_output()
+
+    def _is_late(self, block: PcmBlock) -> bool:
+        """Whether a block is to be skipped, since silence was heard in its place; it is then counted."""
+        duration_s = len(block.pcm) / block.sample_rate_hz
+        if not self.re_flag or self._surplus_s < duration_s or self._subscription.depth_s < _LATE_S:
+            return False
+        self._surplus_s -= duration_s
+        self._skipped_s += duration_s
+        return True
 
     def _feed_block(self, block: PcmBlock) -> None:
         n_channels = 1 if block.pcm.ndim == 1 else int(block.pcm.shape[1])
@@ -266,11 +291,13 @@ class FfmpegEncoder(Worker):
             # From the last block on, so that who listens has as much in hand as before; from now on when none came yet.
             self._silent_until_s = self._heard_s if math.isfinite(self._heard_s) else now_s - _TURN_S
         rate_hz, n_channels = self._format
-        n_samples = int((now_s - self._silent_until_s) * rate_hz)
+        n_samples = int(min(now_s - self._silent_until_s, _SILENCE_PIECE_S) * rate_hz)
         if n_samples <= 0:
             return
         self._silent_until_s += n_samples / rate_hz
         self._silence_s += n_samples / rate_hz
+        # More than a queue holds cannot come late.
+        self._surplus_s = min(self._surplus_s + n_samples / rate_hz, self._subscription.longest_s)
         self._pending = memoryview(bytes(2 * n_channels * n_samples))
         self._write_pending()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import time
 from collections import deque
@@ -21,8 +22,11 @@ STDERR_LINES = 50
 
 _READ_BYTES = 65536
 _LONGEST_LINE = 500
-_CHATTER = "Guessed Channel Layout"
-"""What FFmpeg warns of whenever it is given PCM."""
+_CHATTER = re.compile(r"Guessed Channel Layout|\[Parsed_pan_\d+ @ \w+\] .*ignoring layout", re.IGNORECASE)
+"""What FFmpeg warns of whenever it is given PCM, or brings one channel to two."""
+
+_CAUSE = "cannot open"
+"""Stands in the line that says why a device or a file is not there; those after it say what comes of it."""
 
 
 class ErrorLines:
@@ -31,6 +35,7 @@ class ErrorLines:
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=STDERR_LINES)
         self._begun = b""
+        self._n_present = 0
 
     @property
     def lines(self) -> list[str]:
@@ -42,6 +47,15 @@ class ErrorLines:
         """The last one; empty when there is none."""
         return self._lines[-1] if self._lines else ""
 
+    def cause(self) -> str:
+        """Give the first line of the present FFmpeg that says what cannot be opened, else the last line."""
+        lines = list(self._lines)[-self._n_present :] if self._n_present else []
+        return next((line for line in lines if _CAUSE in line.lower()), self.last)
+
+    def begin(self) -> None:
+        """Take what follows as another FFmpeg's."""
+        self._begun, self._n_present = b"", 0
+
     def take(self, piece: bytes) -> None:
         """Take what was read; the end of a line may come with the next piece."""
         *whole, self._begun = (self._begun + piece).replace(b"\r", b"\n").split(b"\n")
@@ -49,8 +63,9 @@ class ErrorLines:
             whole, self._begun = [*whole, self._begun], b""
         for line in whole:
             text = line[:_LONGEST_LINE].decode("utf-8", "replace").strip()
-            if text and not text.startswith(_CHATTER):
+            if text and not _CHATTER.match(text):
                 self._lines.append(text)
+                self._n_present += 1
 
 
 class FfmpegProcess:
@@ -80,6 +95,7 @@ class FfmpegProcess:
 
     def __init__(self, argv: Sequence[str], errors: ErrorLines) -> None:
         self._errors = errors
+        errors.begin()
         input_read, self._input = os.pipe()
         errors_read, errors_write = os.pipe()
         try:

@@ -21,7 +21,7 @@ from app_core.audio.encoder import STARVED_AFTER_S, FfmpegEncoder
 from app_core.audio.sources import AudioSource, uses_re_flag
 from app_core.base.errors import LifecycleError, LinkError
 from app_core.base.lifecycle import Backoff, Worker
-from app_core.network.icecast_server import IcecastRefusedError, IcecastServer
+from app_core.network.icecast_server import IcecastRefusedError, IcecastServer, one_line
 from app_core.network.icecast_source import IcecastSource, MountDescription
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ SEND_TIMEOUT_S = 8.0
 
 STOP_TIMEOUT_S = 1.5
 """Time in which a mount's threads end. One that waits for the resolver of names is left behind. [seconds]"""
-
-_LONGEST_TITLE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +166,13 @@ class IcecastStreamer:
         What the mount is to be.
     starved_after_s
         As in `FfmpegEncoder`.
+
+    Attributes
+    ----------
+    listeners
+        By the server's word; None while it does not tell.
+    title_error, listeners_error
+        Why the server does not show the title, or does not tell the listeners; empty while it does.
     """
 
     def __init__(
@@ -182,6 +187,7 @@ class IcecastStreamer:
         self.source = source
         self.plan = plan
         self.listeners: int | None = None
+        self.title_error = self.listeners_error = ""
         self._lock = threading.Lock()
         self._title = plan.title
         self._told_title: str | None = None
@@ -248,7 +254,7 @@ class IcecastStreamer:
 
     def set_title(self, title: str) -> None:
         """Have listeners shown a title. In an Ogg stream it begins with a fresh chain."""
-        title = " ".join(title.split())[:_LONGEST_TITLE]
+        title = one_line(title)
         if title == self._title:
             return
         self._title = title
@@ -265,6 +271,7 @@ class IcecastStreamer:
     def note_told(self, title: str) -> None:
         """Note that the server has taken a title."""
         self._told_title = title
+        self.title_error = ""
 
     def status(self) -> dict[str, Any]:
         """Give how it is."""
@@ -274,6 +281,7 @@ class IcecastStreamer:
             "source": self.source.source_name,
             "title": self._title,
             "listeners": self.listeners if self.is_connected else None,
+            "admin_error": (self.title_error or self.listeners_error) if self.is_connected else "",
             **self.sender.status(),
             "backlog": self._backlog.status(),
             "queue": self._subscription.status(),

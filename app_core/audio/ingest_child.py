@@ -27,6 +27,8 @@ _END_LOOKS, _END_LOOK_S = 100, 0.02
 _PIECE_BYTES = 64 * 1024
 _LONGEST_LINE = 2000
 _CODEC = re.compile(r"Stream #\d+:\d+.*?: Audio: (.+)")
+_QUERY = re.compile(rb"""(https?://[^\s?#'"]*)[?#][^\s'"]*""", re.IGNORECASE)
+"""What follows the path of an address: it may hold a key."""
 _TITLE = re.compile(r"\s+(?:title|StreamTitle)\s*: (.+)")
 
 
@@ -183,6 +185,7 @@ class IngestChild:
             self._note(line)
 
     def _note(self, line: bytes) -> None:
+        line = _QUERY.sub(rb"\1?...", line)
         text = line.decode("utf-8", "replace").rstrip()
         if not text:
             return

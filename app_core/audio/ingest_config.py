@@ -38,6 +38,12 @@ def _device(value: str) -> str:
     return value
 
 
+def _name(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a name is one line of printable characters; it is shown to people and to players")
+    return value
+
+
 class IngestSettings(BaseModel):
     """What every source has.
 
@@ -56,7 +62,7 @@ class IngestSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[str, AfterValidator(_identifier)]
-    name: Annotated[str, Field(max_length=120)] = ""
+    name: Annotated[str, Field(max_length=120), AfterValidator(_name)] = ""
     sample_rate_hz: Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000] = 24_000
     loudness_lufs: Annotated[float, Field(ge=-40.0, le=-5.0)] | None = None
 

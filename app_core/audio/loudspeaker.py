@@ -308,7 +308,9 @@ class Loudspeaker(Worker):
         ffmpeg.close()
         if failed:
             self.restarts += 1
-            self._fail(f"{self.settings.type} device {self.settings.device}: {self._errors.last or 'FFmpeg has ended'}")
+            self._fail(
+                f"{self.settings.type} device {self.settings.device}: {self._errors.cause() or 'FFmpeg has ended'}"
+            )
 
     def _fail(self, text: str) -> None:
         if text != self._last_error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from app_core.audio.broadcast_queue import BroadcastQueue
@@ -20,6 +21,10 @@ from app_core.bridge.pubsub import Subscriber
 
 log = logging.getLogger(__name__)
 _limited_log = RateLimitedLog(log)
+
+
+FORGET_AFTER_S = 60.0
+"""A queue that nobody takes or names is kept for so long after it was last asked for. [seconds]"""
 
 
 class PcmFeed:
@@ -42,16 +47,33 @@ class PcmFeed:
         self._redis = redis
         self._lock = threading.Lock()
         self._queues: dict[str, BroadcastQueue] = {}
+        # When each was last asked for, for between that and the subscription it must not go. [monotonic seconds]
+        self._asked_s: dict[str, float] = {}
         self.malformed_count = 0
         self.subscriber = self._fresh_subscriber()
 
     def queue(self, channel_id: str) -> BroadcastQueue:
         """Give the queue of one source, which need not have audio yet; for any thread."""
         with self._lock:
+            self._asked_s[channel_id] = time.monotonic()
             queue = self._queues.get(channel_id)
             if queue is None:
                 queue = self._queues[channel_id] = BroadcastQueue(channel_id)
             return queue
+
+    def forget(self, named: Collection[str]) -> None:
+        """Let go the queues of sources that are gone.
+
+        Parameters
+        ----------
+        named
+            Ids of the sources that there are; their queues are kept, and so are those that somebody takes.
+        """
+        longest_ago_s = time.monotonic() - FORGET_AFTER_S
+        with self._lock:
+            for channel_id, queue in list(self._queues.items()):
+                if channel_id not in named and not queue.has_subscribers and self._asked_s[channel_id] < longest_ago_s:
+                    del self._queues[channel_id], self._asked_s[channel_id]
 
     def renew(self) -> Subscriber:
         """Give a fresh subscriber in place of one that has died."""
@@ -62,7 +84,7 @@ class PcmFeed:
     def take(self, name: str, frame: bytes) -> None:
         """Take one frame that came on a channel of Redis."""
         channel_id = keys.channel_of_pcm(name)
-        # Without the lock: a dictionary's look-up is whole, and a queue, once made, stays.
+        # Without the lock: a dictionary's look-up is whole, and a queue that is taken stays.
         queue = self._queues.get(channel_id)
         if queue is None or not queue.has_subscribers:
             return

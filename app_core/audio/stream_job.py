@@ -149,6 +149,7 @@ class StreamJob:
             self.streaming.watch()
         if is_due:
             self._health_due_s = time.monotonic() + HEALTH_INTERVAL_S
+            self.feed.forget(self._entries())
             self._publish_health()
 
     def summary(self) -> str:

@@ -17,11 +17,15 @@ from app_core.audio.ingest_config import StreamSettings
 from app_core.audio.ingest_source import BlockSink, IngestSource
 from app_core.audio.sources import AudioSourceType, uses_re_flag
 from app_core.base.errors import LinkError
+from app_core.base.telemetry import RateLimitedLog
 from app_core.network.audio_stream import HlsAddress, StreamFinder
 from app_core.network.http_stream import HttpStream, Login
 from app_core.network.icy import IcyDemux
 
 log = logging.getLogger(__name__)
+
+TITLE_EVERY_S = 60.0
+"""Shortest time between two titles of one stream in the log, however often a stranger changes them. [seconds]"""
 
 STALL_S = 10.0
 """Time without a byte after which a stream is opened again, once what came before is played. [seconds]"""
@@ -66,6 +70,7 @@ class HTTPIngestSource(StreamSourceAdapter):
         if settings.username is not None and settings.password_file is not None:
             self._login = Login(settings.username, settings.password_file)
         self._feeder: _Feeder | None = None
+        self._title_log = RateLimitedLog(log, TITLE_EVERY_S)
 
     def stream_argv(self, program: str) -> list[str]:
         """Give the arguments of the FFmpeg that decodes what is fetched here."""
@@ -126,7 +131,7 @@ class HTTPIngestSource(StreamSourceAdapter):
         self.n_bytes += n_bytes
         if title and title != self._title:
             self._title = title
-            log.info("%s: title %r", self.config.id, title)
+            self._title_log.info("title", "%s: title %r", self.config.id, title)
 
 
 class IcecastIngestSource(HTTPIngestSource):

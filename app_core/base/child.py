@@ -192,7 +192,7 @@ def open_pipe(
     Raises
     ------
     LifecycleError
-        If the program cannot be started.
+        If the program cannot be started, or an argument holds what none can.
     """
     try:
         return subprocess.Popen(
@@ -204,3 +204,6 @@ def open_pipe(
         )
     except OSError as error:
         raise LifecycleError(f"cannot start {argv[0]}: {error.strerror}") from error
+    except ValueError as error:
+        # A NUL in an argument, or half a surrogate pair.
+        raise LifecycleError(f"cannot start {argv[0]}: {error}") from error

@@ -174,7 +174,14 @@ class RateLimitedLog:
         self._left_out: dict[str, int] = {}
 
     def warning(self, key: str, text: str, *args: object) -> None:
-        """Log a warning, unless `key` had one less than the interval ago."""
+        """Log a warning, unless `key` had a line less than the interval ago."""
+        self._log(logging.WARNING, key, text, args)
+
+    def info(self, key: str, text: str, *args: object) -> None:
+        """Log what is no fault, unless `key` had a line less than the interval ago."""
+        self._log(logging.INFO, key, text, args)
+
+    def _log(self, level: int, key: str, text: str, args: tuple[object, ...]) -> None:
         if key not in self._last_s and len(self._last_s) >= self.MAX_KEYS:
             key = "others"
         now_s = time.monotonic()
@@ -185,6 +192,6 @@ class RateLimitedLog:
         self._last_s[key] = now_s
         left_out = self._left_out.pop(key, 0)
         if left_out:
-            self._logger.warning(text + " (and %d more like it)", *args, left_out)
+            self._logger.log(level, text + " (and %d more like it)", *args, left_out)
         else:
-            self._logger.warning(text, *args)
+            self._logger.log(level, text, *args)

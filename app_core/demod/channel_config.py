@@ -202,7 +202,14 @@ class ChannelConfig(_Table):
     agc: AgcConfig | None = None
     audio_rate_hz: AudioRateHz = 24_000
     loudness_lufs: Annotated[float, Field(ge=-50.0, le=-5.0)] | None = None
-    name: str = ""
+    name: Annotated[str, Field(max_length=120)] = ""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name.isprintable():
+            raise ValueError("a name is one line of printable characters; it is shown to people and to players")
+        return name
 
     @model_validator(mode="before")
     @classmethod

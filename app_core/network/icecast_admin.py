@@ -14,11 +14,8 @@ from xml.etree import ElementTree
 import orjson
 
 from app_core.base.errors import LinkError, WireError
-from app_core.network.icecast_server import USER_AGENT, IcecastServer
+from app_core.network.icecast_server import USER_AGENT, IcecastRefusedError, IcecastServer, one_line
 from app_core.network.icecast_url import STATS_REQUEST, STATUS_REQUEST, title_request
-
-LONGEST_TITLE = 1000
-"""Characters of a title that are sent: players show a line."""
 
 _NOBODYS_MOUNT = "/herald-tries-its-password"
 
@@ -28,19 +25,30 @@ _LONGEST_ANSWER = 4 * 1024 * 1024
 def update_title(server: IcecastServer, mount: str, title: str, timeout_s: float = 5.0) -> None:
     """Have a mount's listeners shown a title.
 
+    Where the admin's password is refused the source's own is tried, which Icecast takes for the mount of that source.
+
     Raises
     ------
+    IcecastRefusedError
+        If the server refuses; its text says why.
     LinkError
-        If the server cannot be reached, or refuses; its text says why.
+        If the server cannot be reached.
     """
-    status, answer = _get(server, title_request(mount, title[:LONGEST_TITLE]), timeout_s, authorized=True)
-    if status == 401:
-        raise LinkError(
+    request = title_request(mount, one_line(title))
+    status, answer = _get(server, request, timeout_s, server.admin_authorization)
+    was_refused = status == 401
+    if was_refused and server.admin_authorization != server.source_authorization:
+        status, answer = _get(server, request, timeout_s, server.source_authorization)
+    if status == 200 and b"<return>0</return>" not in answer:
+        return
+    if was_refused:
+        text = (
             f"Icecast at {server.where} refuses the title (401): compare admin_password_file of [icecast] "
             f"with admin-password in icecast.xml"
         )
-    if status != 200 or b"<return>0</return>" in answer:
-        raise LinkError(f"Icecast at {server.where} does not take a title for {mount} ({status})")
+    else:
+        text = f"Icecast at {server.where} does not take a title for {mount} ({status})"
+    raise IcecastRefusedError(text, 401 if was_refused else status, needs_person=was_refused)
 
 
 def is_source_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
@@ -80,10 +88,10 @@ def read_listeners(server: IcecastServer, timeout_s: float = 5.0) -> dict[str, i
     WireError
         If its answer cannot be understood.
     """
-    status, answer = _get(server, STATUS_REQUEST, timeout_s, authorized=False)
+    status, answer = _get(server, STATUS_REQUEST, timeout_s, "")
     if status == 200:
         return parse_status_json(answer)
-    status, answer = _get(server, STATS_REQUEST, timeout_s, authorized=True)
+    status, answer = _get(server, STATS_REQUEST, timeout_s, server.admin_authorization)
     if status != 200:
         raise LinkError(f"Icecast at {server.where} does not tell its listeners ({status})")
     return parse_stats_xml(answer)
@@ -131,7 +139,7 @@ def parse_stats_xml(answer: bytes) -> dict[str, int]:
     return listeners
 
 
-def _get(server: IcecastServer, request: str, timeout_s: float, *, authorized: bool) -> tuple[int, bytes]:
+def _get(server: IcecastServer, request: str, timeout_s: float, authorization: str) -> tuple[int, bytes]:
     connection: http.client.HTTPConnection
     if server.tls:
         connection = http.client.HTTPSConnection(
@@ -140,12 +148,17 @@ def _get(server: IcecastServer, request: str, timeout_s: float, *, authorized: b
     else:
         connection = http.client.HTTPConnection(server.host, server.port, timeout=timeout_s)
     headers = {"User-Agent": USER_AGENT, "Connection": "close"}
-    if authorized:
-        headers["Authorization"] = server.admin_authorization
+    if authorization:
+        headers["Authorization"] = authorization
     try:
         connection.request("GET", request, headers=headers)
         response = connection.getresponse()
         return response.status, response.read(_LONGEST_ANSWER)
+    except TimeoutError as error:
+        raise LinkError(
+            f"Icecast at {server.where} cannot be asked (no answer within {timeout_s:g} s): "
+            f"it may be frozen, or the network too slow"
+        ) from error
     except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise LinkError(f"Icecast at {server.where} cannot be asked ({error})") from error
     finally:

@@ -11,6 +11,19 @@ from app_core.network.icecast_url import host_in_url
 
 USER_AGENT = "Herald"
 
+LONGEST_LINE = 300
+"""Characters of a name or a title that are sent: players show a line, and Icecast takes 4 KB of headers."""
+
+
+def one_line(text: str) -> str:
+    """Give a name or a title as Icecast may have it: one line, nothing but printable characters, not too long.
+
+    A line break would begin another header, a NUL ends an argument of FFmpeg, and any other control character makes
+    Icecast's own status no JSON, with which the listeners of every mount are lost.
+    """
+    shown = "".join(character for character in " ".join(text.split()) if character.isprintable())
+    return " ".join(shown.split())[:LONGEST_LINE]
+
 
 @dataclass(frozen=True, slots=True)
 class IcecastServer:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app_core.base.errors import LinkError
-from app_core.network.icecast_server import USER_AGENT, IcecastRefusedError, IcecastServer, refusal
+from app_core.network.icecast_server import USER_AGENT, IcecastRefusedError, IcecastServer, one_line, refusal
 from app_core.network.icecast_url import host_in_url
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class MountDescription:
             ("Ice-Bitrate", str(self.bitrate_kbps or "")),
             ("Ice-Audio-Info", ";".join(audio)),
         ]
-        return [(name, _one_line(value)) for name, value in pairs if value]
+        return [(name, one_line(value)) for name, value in pairs if value]
 
 
 class IcecastSource:
@@ -357,11 +357,6 @@ def _reason_of(answer: bytes) -> str:
     said = " ".join(_TAGS.sub(" ", body).split())
     phrase = " ".join(head.split("\n", 1)[0].split()[2:])
     return (said or phrase)[:300]
-
-
-def _one_line(text: str) -> str:
-    """Give a header's value: a line break in a station's name must not begin another header."""
-    return " ".join(text.split())
 
 
 def _words(error: Exception) -> str:

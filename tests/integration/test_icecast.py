@@ -187,6 +187,26 @@ def test_the_title_is_shown_changed_and_told_again_after_a_reconnect(icecast: Ic
         eventually(lambda: mount.streamer.listeners == 0, "the number of listeners")
 
 
+def test_a_wrong_admin_password_costs_no_title(icecast: IcecastDaemon) -> None:
+    server = dataclasses.replace(icecast.server, admin_password="an old word")  # noqa: S106 - that of nobody
+    with on_air(server) as mount, IcecastDesk(server, lambda: [mount.streamer]):
+        eventually(lambda: icecast.mounts().get(mount.mount, {}).get("title") == "A station on the air", "the title")
+        eventually(lambda: mount.streamer.listeners == 0, "the number of listeners")
+        assert mount.streamer.status()["admin_error"] == ""
+
+
+def test_a_frozen_server_is_noticed_although_its_kernel_goes_on_taking_audio(icecast: IcecastDaemon) -> None:
+    with on_air(icecast.server) as mount, IcecastDesk(icecast.server, lambda: [mount.streamer]):
+        eventually(lambda: mount.streamer.listeners == 0, "the number of listeners")
+        icecast.freeze()
+        try:
+            eventually(lambda: "may be frozen" in mount.streamer.status()["admin_error"], "the fault", RECOVERY_S)
+        finally:
+            icecast.thaw()
+        eventually(lambda: mount.streamer.status()["admin_error"] == "", "its answer", RECOVERY_S)
+        eventually(lambda: mount.streamer.listeners == 0, "the number of listeners", RECOVERY_S)
+
+
 @pytest.mark.parametrize("codec", [c for c in CODECS.values() if c.is_ogg], ids=lambda codec: codec.name)
 def test_an_ogg_stream_carries_its_title_in_a_fresh_chain(icecast: IcecastDaemon, codec: Codec) -> None:
     with on_air(icecast.server, codec=codec) as mount:

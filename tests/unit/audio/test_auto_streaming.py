@@ -15,7 +15,7 @@ from app_core.audio.icecast_settings import IcecastSettings, MountSettings
 from app_core.audio.pcm_feed import PcmFeed
 from app_core.audio.sources import AudioSource, AudioSourceConfig, AudioSourceType, uses_re_flag
 from app_core.bridge.connection import RedisSettings
-from app_core.network.icecast_server import IcecastServer
+from app_core.network.icecast_server import LONGEST_LINE, IcecastServer
 from tests.support.programs import eventually, require_program
 
 NOBODY = IcecastServer("127.0.0.1", 1)
@@ -146,6 +146,22 @@ def test_exceptions_hold_for_their_channel_alone() -> None:
     assert (plans["wx3"].mount, plans["wx3"].bitrate_kbps) == ("/weather/wx3.mp3", 48)
     assert (plans["wx4"].codec.name, plans["wx4"].bitrate_kbps) == ("mp3", 32)
     assert plans["wx4"].listen_url == "https://radio.example.org/wx4.mp3"
+
+
+def test_a_name_that_no_player_could_show_is_mended() -> None:
+    config = AudioSourceConfig(id="wx1", source_type=AudioSourceType.SDR, name="Roof\0\a\r\n" + "x" * 9000)
+    table = IcecastSettings(password_file=Path("/nowhere"), codec="opus")
+    mounts = AutoStreaming(table, NOBODY, PcmFeed(RedisSettings()), "St\ation", lambda channel_id: "Tornado\0 Warning")
+    mounts.follow([ListedSource(config, "RedisSDRSourceAdapter")])
+    with running(mounts):
+        streamer = mounts.streamers()[0]
+        assert streamer.plan.name == streamer.plan.title
+        assert streamer.plan.title.startswith("Sttion: Roof xxx")
+        assert len(streamer.plan.title) == LONGEST_LINE
+        eventually(lambda: streamer.encoder.pid is not None, "FFmpeg")
+        mounts.watch()
+        assert streamer.title == "Tornado Warning"
+        assert streamer.encoder.failure is None
 
 
 def test_a_mount_shows_the_alert_and_then_the_station_again() -> None:

@@ -58,6 +58,32 @@ def test_a_block_longer_than_the_bound_is_kept() -> None:
     assert taker.depth_s == 0.0
 
 
+@pytest.mark.parametrize("rate_hz", [1e-308, 1e-200])
+def test_a_block_of_an_absurd_length_leaves_the_bound_as_it_was(rate_hz: float) -> None:
+    queue = BroadcastQueue("wx")
+    taker = queue.subscribe("taker", 1.0)
+    queue.put(block(0))
+    queue.put(PcmBlock(np.zeros(100, np.float32), rate_hz, 1, 0.0, 0))
+    for number in range(2, 100):
+        queue.put(block(number))
+    assert taker.depth_s == pytest.approx(1.0)
+    assert taker.dropped_count == 90
+    while taker.get(0.0) is not None:
+        pass
+    assert taker.depth_s == 0.0
+
+
+def test_tiny_blocks_are_bounded_by_their_number() -> None:
+    queue = BroadcastQueue("wx")
+    taker = queue.subscribe("taker", 1.0)
+    for number in range(3000):
+        queue.put(PcmBlock(np.zeros(1, np.float32), 384_000.0, number, 0.0, 0))
+    assert taker.dropped_count == 2500
+    kept = taker.get(0.0)
+    assert kept is not None
+    assert kept.first_sample == 2500
+
+
 def test_who_waits_is_woken_by_the_next_block() -> None:
     queue = BroadcastQueue("wx")
     taker = queue.subscribe("taker", 1.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +183,45 @@ def test_a_write_never_waits_for_an_ffmpeg_that_reads_nothing(fake_ffmpeg: Calla
         assert not run.encoder.is_alive
 
 
+class FullPipe:
+    """An FFmpeg that takes and gives nothing."""
+
+    has_ended = False
+    pid = 0
+
+    def write(self, pcm: memoryview) -> int:
+        return 0
+
+    def read(self) -> bytes:
+        return b""
+
+
+class TakingAll(FullPipe):
+    def write(self, pcm: memoryview) -> int:
+        return len(pcm)
+
+
+class CountedWaits(threading.Event):
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits_s.append(timeout)
+        return False
+
+
+def test_a_full_pipe_is_looked_at_again_after_a_pause() -> None:
+    run = Running(MP3)
+    run.encoder._ffmpeg = FullPipe()  # type: ignore[assignment]
+    stopping = CountedWaits()
+    run.queue.put(pcm_block())
+    for _ in range(5):
+        run.encoder._turn(stopping)
+    # The first turn takes the block, for which it has waited already.
+    assert stopping.waits_s == [encoder_module._FULL_WAIT_S] * 4
+
+
 def test_silence_goes_on_after_the_source_has_closed() -> None:
     with running() as run:
         run.wait_for_output()
@@ -190,12 +230,77 @@ def test_silence_goes_on_after_the_source_has_closed() -> None:
         eventually(lambda: run.encoder.status()["silence_s"] > before_s + 0.5, "more silence")
 
 
+def paused(*, re_flag: bool) -> Running:
+    """Give an encoder, of which no thread runs, that has put three seconds of silence in."""
+    run = Running(MP3, re_flag=re_flag)
+    run.encoder._ffmpeg = TakingAll()  # type: ignore[assignment]
+    run.encoder._heard_s = time.monotonic() - 3600.0
+    for _ in range(3):
+        run.encoder._feed_silence()
+    return run
+
+
+@pytest.mark.parametrize(("re_flag", "skipped_s"), [(True, 2.6), (False, 0.0)])
+def test_what_was_held_back_is_skipped_where_nothing_can_catch_up(re_flag: bool, skipped_s: float) -> None:
+    run = paused(re_flag=re_flag)
+    for number in range(31):
+        run.queue.put(pcm_block(2400, 2400 * number))
+    for _ in range(31):
+        run.encoder._turn(threading.Event())
+    status = run.encoder.status()
+    assert status["skipped_s"] == pytest.approx(skipped_s, abs=0.11)
+    assert status["fed_s"] + status["skipped_s"] == pytest.approx(3.1)
+    assert run.queue.status()["encoder"]["depth_s"] == 0.0
+
+
+def test_no_more_is_skipped_than_there_was_silence() -> None:
+    run = paused(re_flag=True)
+    for number in range(49):
+        run.queue.put(pcm_block(2400, 2400 * number))
+    for _ in range(49):
+        run.encoder._turn(threading.Event())
+    assert run.encoder.status()["skipped_s"] == pytest.approx(3.0, abs=0.11)
+
+
+def test_what_comes_anew_after_a_silence_is_heard() -> None:
+    run = paused(re_flag=True)
+    for number in range(50):
+        run.queue.put(pcm_block(2400, 2400 * number))
+        run.encoder._turn(threading.Event())
+    assert (run.encoder.status()["skipped_s"], run.encoder.status()["fed_s"]) == (0.0, pytest.approx(5.0))
+
+
+def test_silence_of_hours_is_made_a_second_at_a_time() -> None:
+    run = Running(MP3)
+    run.encoder._heard_s = time.monotonic() - 7200.0
+    for n_pieces in range(1, 4):
+        run.encoder._feed_silence()
+        assert len(run.encoder._pending) == 2 * 24_000
+        assert run.encoder.status()["silence_s"] == n_pieces
+
+
 def test_the_subscription_ends_with_the_encoder() -> None:
     with running() as run:
         eventually(lambda: run.encoder.pid is not None, "FFmpeg")
     assert run.queue.status() == {}
     assert run.encoder.pid is None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("Encoder-")]
+
+
+def test_the_cause_is_told_and_not_what_came_of_it() -> None:
+    errors = ErrorLines()
+    errors.take(b"[alsa @ 0x1] cannot open audio device hw:1,0 (Device or resource busy)\nConversion failed!\n")
+    errors.begin()
+    assert errors.cause() == "Conversion failed!"
+    errors.take(
+        b"[Parsed_pan_0 @ 0x55d5] [SWR @ 0x1] Input channel layout has another number of channels, ignoring layout\n"
+        b"[alsa @ 0x55e] cannot open audio device hw:9,9 (No such file or directory)\n"
+        b"Could not write header for output file #0\n"
+        b"Error initializing output stream 0:0 -- \n"
+    )
+    assert errors.cause() == "[alsa @ 0x55e] cannot open audio device hw:9,9 (No such file or directory)"
+    assert not [line for line in errors.lines if "Parsed_pan" in line]
+    assert errors.last == "Error initializing output stream 0:0 --"
 
 
 def test_lines_come_whole_however_they_are_cut() -> None:

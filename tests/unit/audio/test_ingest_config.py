@@ -60,6 +60,8 @@ def test_every_table_makes_its_source(table: dict[str, Any], kind: type[IngestSo
         (STREAM | {"id": "a b"}, "not an id"),
         (STREAM | {"id": ""}, "not an id"),
         (STREAM | {"sample_rate_hz": 1000}, "sample_rate_hz"),
+        (STREAM | {"name": "a\0b"}, "printable"),
+        (STREAM | {"name": "x" * 121}, "120"),
         (STREAM | {"device": "hw:0"}, "device"),
         ({"id": "a", "type": "alsa", "device": "-i"}, "not the name of a device"),
         ({"id": "a", "type": "file"}, "path"),

@@ -144,7 +144,7 @@ def test_a_device_that_is_not_there_is_named_and_tried_again() -> None:
         eventually(lambda: speaker.restarts >= 2, "two tries")
         assert speaker.is_alive
         status = speaker.status()
-    assert "hw:77,7" in status["last_error"]
+    assert "cannot open audio device hw:77,7 (" in status["last_error"]
     assert any("cannot open audio device" in line for line in status["stderr"])
 
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
+from app_core.audio import pcm_feed
 from app_core.audio.pcm_feed import PcmFeed
 from app_core.base.blocks import PcmBlock
 from app_core.bridge import keys
@@ -34,6 +38,24 @@ def test_what_is_no_frame_is_counted_and_only_looked_at_where_somebody_takes_it(
     feed.queue("wx7").subscribe("taker", 5.0)
     feed.take(keys.pcm("wx7"), b"nonsense")
     assert feed.malformed_count == 1
+
+
+def test_the_queue_of_a_source_that_is_gone_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(pcm_feed, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    feed = PcmFeed(RedisSettings())
+    taken, gone, named = (feed.queue(name) for name in ("taken", "gone", "named"))
+    subscription, other = taken.subscribe("taker", 5.0), gone.subscribe("taker", 5.0)
+    other.close()
+    feed.forget({"named"})
+    assert set(feed.status()["sources"]) == {"taken", "gone", "named"}
+    clock[0] += pcm_feed.FORGET_AFTER_S + 1.0
+    asked = feed.queue("asked")
+    feed.forget({"named"})
+    assert set(feed.status()["sources"]) == {"taken", "named", "asked"}
+    assert (feed.queue("taken"), feed.queue("named"), feed.queue("asked")) == (taken, named, asked)
+    feed.take(keys.pcm("taken"), frame(300))
+    assert subscription.get(0.0) is not None
 
 
 def test_every_channel_comes_by_one_subscription(redis_server: RedisServer) -> None:

@@ -158,6 +158,16 @@ def test_titles_are_read_and_kept_out_of_the_audio(server: StreamServer, tmp_pat
     assert frequency_of(sink.pcm()[2400:], 24_000.0) == pytest.approx(1000.0, abs=0.1)
 
 
+def test_titles_that_change_all_the_time_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    table = {"id": "mirror", "type": "stream", "url": "https://radio.example/live"}
+    source = cast("stream_source.IcecastIngestSource", make_source(StreamSettings.model_validate(table), Sink()))
+    for number in range(50):
+        source.note_bytes(100, f"title {number}")
+    assert [message for message in caplog.messages if "title" in message] == ["mirror: title 'title 0'"]
+    assert source.status()["title"] == "title 49"
+
+
 def test_a_plain_http_source_asks_for_no_titles(server: StreamServer, tmp_path: Path) -> None:
     server.pages["/live"] = endless(encoded(tone(3.0, 24_000), 24_000, tmp_path, "a.mp3"))
     sink = Sink()

@@ -116,6 +116,11 @@ def test_a_program_that_is_not_there_is_said_by_its_name() -> None:
     assert find_program("no-such-program") is None
 
 
+def test_an_argument_that_no_program_can_be_given_is_said() -> None:
+    with pytest.raises(LifecycleError, match=r"cannot start .*embedded null byte"):
+        open_pipe([sys.executable, "-c", "pass", "a\0b"])
+
+
 def test_the_environment_is_added_to_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HERALD_TEST_KEPT", "kept")
     output = tmp_path / "out"

@@ -79,6 +79,14 @@ def test_what_repeats_is_logged_once_an_interval_with_the_number_left_out(caplog
     assert caplog.messages[-1] == "overflow 5 (and 4 more like it)"
 
 
+def test_what_is_no_fault_is_limited_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    limited = RateLimitedLog(log, interval_s=3600.0)
+    for number in range(5):
+        limited.info("title", "title %d", number)
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(logging.INFO, "title 0")]
+
+
 def test_hostile_keys_do_not_fill_the_memory(caplog: pytest.LogCaptureFixture) -> None:
     limited = RateLimitedLog(log, interval_s=3600.0)
     for number in range(3 * RateLimitedLog.MAX_KEYS):

@@ -71,6 +71,11 @@ def test_what_is_beyond_full_scale_is_clipped_to_it_and_nan_is_silence() -> None
     assert got.pcm.tolist() == [1.0, -1.0, 1.0, -1.0, 0.0, 1.0, -1.0]
 
 
+@pytest.mark.parametrize("rate_hz", [4_000.0, 8_000.0, 192_000.0, 384_000.0])
+def test_every_rate_that_audio_has_is_read(rate_hz: float) -> None:
+    assert decode_pcm(_frame(rate=rate_hz)).sample_rate_hz == rate_hz
+
+
 def test_a_frame_made_by_hand_is_read() -> None:
     assert decode_pcm(_frame()).pcm.tolist() == [0.0, 0.0]
 
@@ -91,6 +96,10 @@ def test_a_frame_made_by_hand_is_read() -> None:
         _frame(rate=-1.0),
         _frame(rate=float("nan")),
         _frame(rate=float("inf")),
+        _frame(rate=1e-308),
+        _frame(rate=3_999.0),
+        _frame(rate=384_001.0),
+        _frame(rate=1e12),
         _frame(timestamp=float("nan")),
         _frame(count=3),
         _frame(count=0),

@@ -100,6 +100,9 @@ def test_who_moves_one_threshold_of_the_squelch_moves_both() -> None:
         ({"loudness_lufs": 3}, "loudness_lufs: "),
         ({"frequency_hz": math.inf}, "frequency_hz: "),
         ({"id": ""}, "id: "),
+        ({"name": "roof\0"}, "name: Value error, a name is one line of printable characters"),
+        ({"name": "roof\nyard"}, "name: Value error, a name is one line"),
+        ({"name": "x" * 121}, "name: String should have at most 120 characters"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_words(settings: dict[str, Any], words: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from app_core.base.errors import LinkError
-from app_core.network.icecast_server import IcecastRefusedError, IcecastServer
+from app_core.network.icecast_server import LONGEST_LINE, IcecastRefusedError, IcecastServer, one_line
 from app_core.network.icecast_source import IcecastSource, MountDescription
 
 OLD_SERVER = b"HTTP/1.0 501 Not Implemented\r\n\r\n"
@@ -62,6 +62,24 @@ def scripted(*answers: bytes | None, keep: bool = True) -> Iterator[ScriptedServ
         yield server
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Wetter für Jackson ☂", "Wetter für Jackson ☂"),
+        ("a\r\nX-Evil: 1", "a X-Evil: 1"),
+        ("a\0b\a\x1b[31m\x7f c", "ab[31m c"),
+        ("half \ud800 a pair", "half a pair"),
+        ("\u2028 \0 ", ""),
+        ("x" * 9000, "x" * LONGEST_LINE),
+    ],
+)
+def test_a_name_goes_out_as_one_line_of_what_can_be_printed(text: str, line: str) -> None:
+    assert one_line(text) == line
+    description = MountDescription("/wx.mp3", "audio/mpeg", name=text, description=text)
+    sent = dict(description.headers())
+    assert sent.get("Ice-Name", line) == sent.get("Ice-Description", line) == line
 
 
 def source_of(server: IcecastServer, timeout_s: float = 10.0) -> IcecastSource:
