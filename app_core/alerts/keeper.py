@@ -95,8 +95,9 @@ class AlertKeeper(Worker):
         `store` is given, ``alerts.db``.
     publish
         Called in a thread of its own with each alert as it begins and once more as it ends (`Alert.state`), in this
-        order. A `LinkError` says that it cannot be now; it is called again with the same alert until it returns. After
-        a crash an alert may be published a second time, with the same ``alert_id`` and ``revision``.
+        order, and in between whenever another channel hears it. A `LinkError` says that it cannot be now; it is called
+        again with the same alert until it returns. After a crash an alert may be published a second time, with the
+        same ``alert_id`` and ``revision``.
     store
         Where alerts are kept; None for an SQLite file in `directory`. It is closed at the end.
     settings
@@ -358,7 +359,7 @@ class AlertKeeper(Worker):
                 self._tracker.update(alert)
             if sighting.is_changed:
                 self._put(alert, sighting.expires_monotonic_s)
-                self._storer.wake()
+                self._wake_all()
             return
         self._new_alerts += 1
         message = OpenMessage(alert.alert_id, item.monotonic_s)

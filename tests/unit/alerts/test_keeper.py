@@ -185,10 +185,37 @@ def test_one_alert_on_three_channels_with_three_callsigns_is_one_alert(tmp_path:
         assert keeper.drain(10.0)
         assert keeper.status()["alerts"] == 1
         stored = keeper.store.latest()
-    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert listener.states[0] == ("TOR", "begun") and listener.states[-1] == ("TOR", "ended")
     assert len(stored) == 1
     assert stored[0].channels == ("kc0", "kc1", "kc2")
     assert stored[0].callsigns == ("KEAX/NWS", "KCMO/FM", "WDAF/TV")
+
+
+def test_a_channel_that_hears_an_alert_later_is_told_of_while_it_lasts(tmp_path: Path, clock: Clock) -> None:
+    listener, first, second = Listener(), Channel(), Channel()
+    first.lose(10.0)
+    second.lose(12.0)
+    text = header_text(issued=issue_text(NOW))
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [first.header(text)], first.to_utc)
+        assert keeper.drain(10.0)
+        keeper.on_events("kc2", "rx1", [second.header(text)], second.to_utc)
+        assert keeper.drain(10.0)
+        # The same again is no news.
+        keeper.on_events("kc2", "rx1", [second.header(text)], second.to_utc)
+        assert keeper.drain(10.0)
+        assert [(alert.state, alert.channels) for alert in listener.alerts] == [
+            ("begun", ("kc1",)),
+            ("begun", ("kc1", "kc2")),
+        ]
+        assert listener.alerts[0].revision < listener.alerts[1].revision
+        keeper.on_events("kc1", "rx1", [first.end()], first.to_utc)
+        assert keeper.drain(10.0)
+        third = Channel()
+        third.lose(20.0)
+        keeper.on_events("kc3", "rx1", [third.header(text)], third.to_utc)
+        assert keeper.drain(10.0)
+    assert [alert.state for alert in listener.alerts] == ["begun", "begun", "ended"]
 
 
 def test_a_message_without_an_end_is_closed_after_two_minutes(tmp_path: Path, clock: Clock) -> None:
@@ -617,7 +644,8 @@ def test_a_clock_at_1970_loses_no_alert_and_doubles_none(tmp_path: Path) -> None
     with make_keeper(tmp_path, listener, clock) as keeper:
         keeper.on_events("kc3", "rx1", [later.header(text)], later.to_utc)
         assert keeper.drain(10.0)
-    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert listener.states == [("TOR", "begun"), ("TOR", "begun"), ("TOR", "ended")]
+    assert len({alert.alert_id for alert in listener.alerts}) == 1
     assert "clock is not set" in listener.alerts[0].clock_doubt
     assert "for 45 minutes from issue" in listener.alerts[0].text
 
