@@ -34,6 +34,9 @@ FEED_CHUNKS = round(30.0 / CHUNK_S)
 """The classic feed loop's ``deque``, 600 chunks (30 s). Here FFmpeg is fed straight from its `Subscription`."""
 
 
+SHORTEST_BLOCK_S = 0.001
+"""No source has shorter blocks: what waits is also bounded by the number of blocks that this makes. [seconds]"""
+
 _ROUNDING_S = 1e-6
 """What sums of durations may be off by. [seconds]"""
 
@@ -46,7 +49,8 @@ class Subscription:
     name
         Who takes.
     longest_s
-        Audio that may wait; beyond it the oldest goes. One block always fits, however long. [seconds]
+        Audio that may wait; beyond it the oldest goes, as it does beyond `longest_s` / `SHORTEST_BLOCK_S` blocks. One
+        block always fits, however long. [seconds]
 
     Attributes
     ----------
@@ -61,6 +65,7 @@ class Subscription:
         self.longest_s = longest_s
         self.dropped_count = 0
         self.dropped_s = 0.0
+        self._most_blocks = max(1, round(longest_s / SHORTEST_BLOCK_S))
         self._blocks: deque[tuple[PcmBlock, float, float]] = deque()
         self._depth_s = 0.0
         self._closed = False
@@ -116,12 +121,16 @@ class Subscription:
                 return
             self._blocks.append((block, duration_s, time.monotonic()))
             self._depth_s += duration_s
-            while self._depth_s > self.longest_s + _ROUNDING_S and len(self._blocks) > 1:
+            while self._is_too_much() and len(self._blocks) > 1:
                 _, lost_s, _ = self._blocks.popleft()
-                self._depth_s -= lost_s
+                # Not by a difference where one block is left: that of an endless one would be no number.
+                self._depth_s = self._depth_s - lost_s if len(self._blocks) > 1 else duration_s
                 self.dropped_count += 1
                 self.dropped_s += lost_s
             self._filled.notify()
+
+    def _is_too_much(self) -> bool:
+        return self._depth_s > self.longest_s + _ROUNDING_S or len(self._blocks) > self._most_blocks
 
     def status(self) -> dict[str, Any]:
         """Give depth, age and drops."""

@@ -39,6 +39,9 @@ MUTE_AFTER_S = 10.0
 _TURN_S = 0.2
 """Longest wait for a block: so often the output is read, and the clock looked at. [seconds]"""
 
+_SILENCE_S = 5.0
+"""Longest piece of silence at a time; after a pause of this process the rest follows in the next turns. [seconds]"""
+
 _FULL_WAIT_S = 0.05
 """Wait for an FFmpeg whose pipe is full, as those are that read at the native rate. [seconds]"""
 
@@ -266,7 +269,7 @@ class FfmpegEncoder(Worker):
             # From the last block on, so that who listens has as much in hand as before; from now on when none came yet.
             self._silent_until_s = self._heard_s if math.isfinite(self._heard_s) else now_s - _TURN_S
         rate_hz, n_channels = self._format
-        n_samples = int((now_s - self._silent_until_s) * rate_hz)
+        n_samples = int(min(now_s - self._silent_until_s, _SILENCE_S) * rate_hz)
         if n_samples <= 0:
             return
         self._silent_until_s += n_samples / rate_hz

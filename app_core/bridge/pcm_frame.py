@@ -35,6 +35,9 @@ _S16LE = 1
 MAX_SAMPLES_PER_FRAME = 1_048_576
 """Most samples that a frame may claim."""
 
+SLOWEST_HZ, FASTEST_HZ = 4_000.0, 384_000.0
+"""Rates that a frame may have, those of audio: whoever takes it bounds its memory in seconds. [samples per second]"""
+
 
 def encode_pcm(block: PcmBlock) -> bytes:
     """Write one frame; samples beyond ±1 are clipped, and a NaN becomes silence."""
@@ -59,14 +62,15 @@ def decode_pcm(frame: bytes) -> PcmBlock:
     Raises
     ------
     WireError
-        If it is not a frame of this version, or its length is not what its header says.
+        If it is not a frame of this version, its length is not what its header says, or its rate lies outside
+        `SLOWEST_HZ` to `FASTEST_HZ`.
     """
     if len(frame) < _HEADER.size:
         raise WireError(f"PCM frame of {len(frame)} bytes is shorter than its header")
     magic, version, sample_format, channels, rate_hz, first, timestamp, epoch, count, _ = _HEADER.unpack_from(frame)
     if magic != _MAGIC or version != _VERSION or sample_format != _S16LE or channels not in (1, 2):
         raise WireError(f"not a PCM frame of version {_VERSION}: {frame[:8]!r}")
-    if not (math.isfinite(rate_hz) and rate_hz > 0 and math.isfinite(timestamp)):
+    if not (SLOWEST_HZ <= rate_hz <= FASTEST_HZ and math.isfinite(timestamp)):
         raise WireError(f"PCM frame with a rate of {rate_hz} and a timestamp of {timestamp}")
     if count > MAX_SAMPLES_PER_FRAME or len(frame) != _HEADER.size + 2 * channels * count:
         raise WireError(f"PCM frame of {len(frame)} bytes claims {count} samples")
