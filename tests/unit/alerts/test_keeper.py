@@ -615,6 +615,58 @@ def test_the_end_of_a_channel_ends_its_message_and_forgets_its_audio(tmp_path: P
     assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 10) * 8000
 
 
+def hear_on_two(keeper: AlertKeeper, second: Channel, seconds: float) -> tuple[Channel, list[np.ndarray]]:
+    """Have two channels hear one alert, and give the first one's audio; the second is ahead by what it has sent."""
+    first = Channel()
+    sent = [send(keeper, first, 20.0)]
+    header = first.header()
+    keeper.on_events("kc1", "rx1", [header], first.to_utc)
+    send(keeper, second, 20.0, "kc2")
+    keeper.on_events("kc2", "rx1", [second.header(header.header.text)], second.to_utc)
+    sent.append(send(keeper, first, seconds))
+    return first, sent
+
+
+def test_when_a_channel_ends_another_that_hears_the_same_goes_on(tmp_path: Path, clock: Clock) -> None:
+    listener, second = Listener(), Channel(seed=2)
+    # Another time line: it began to be heard earlier.
+    second.at = 5 * 8000
+    second.start_s -= 5.0
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        _, sent = hear_on_two(keeper, second, 10.0)
+        keeper.end_channel("kc1")
+        other = send(keeper, second, 30.0, "kc2")
+        keeper.on_events("kc2", "rx1", [second.end()], second.to_utc)
+        send(keeper, second, 1.0, "kc2")
+        assert keeper.drain(10.0)
+        assert keeper.status()["open_messages"] == 0
+    ended = listener.alerts[-1]
+    assert (ended.state, ended.end_reason) == ("ended", "end_of_message")
+    assert [alert.state for alert in listener.alerts].count("ended") == 1
+    assert [(mark.name, mark.position_s) for mark in ended.marks][-1] == ("end_of_message", 46.0)
+    audio, _ = soundfile.read(tmp_path / str(ended.recording), dtype="int16")
+    from_first = to_int16(np.concatenate(sent))[4 * 8000 :]
+    assert np.array_equal(audio, np.concatenate((from_first, to_int16(other[10 * 8000 :]))))
+
+
+@pytest.mark.parametrize("why", ["its end was heard there", "it has another rate", "it has an alert of its own"])
+def test_when_a_channel_ends_and_no_other_can_go_on_its_message_ends(tmp_path: Path, clock: Clock, why: str) -> None:
+    listener = Listener()
+    second = Channel(rate_hz=16_000.0) if why == "it has another rate" else Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        hear_on_two(keeper, second, 1.0)
+        send(keeper, second, 1.0, "kc2")
+        if why == "its end was heard there":
+            keeper.on_events("kc2", "rx1", [second.end()], second.to_utc)
+        elif why == "it has an alert of its own":
+            keeper.on_events("kc2", "rx1", [second.header(header_text("SVR"))], second.to_utc)
+        keeper.end_channel("kc1")
+        assert keeper.drain(10.0)
+        ended = next(alert for alert in listener.alerts if alert.state == "ended")
+    assert (ended.event_code, ended.end_reason) == ("TOR", "interrupted")
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 1) * 8000
+
+
 def test_another_rate_ends_the_recording(tmp_path: Path, clock: Clock) -> None:
     listener, channel = Listener(), Channel()
     with make_keeper(tmp_path, listener, clock) as keeper:
