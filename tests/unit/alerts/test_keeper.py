@@ -616,7 +616,7 @@ def test_the_end_of_a_channel_ends_its_message_and_forgets_its_audio(tmp_path: P
 
 
 def hear_on_two(keeper: AlertKeeper, second: Channel, seconds: float) -> tuple[Channel, list[np.ndarray]]:
-    """Have two channels hear one alert, and give the first one's audio; the second is ahead by what it has sent."""
+    """Have two channels hear one alert, `seconds` before now, and give the first one and its audio."""
     first = Channel()
     sent = [send(keeper, first, 20.0)]
     header = first.header()
@@ -628,11 +628,10 @@ def hear_on_two(keeper: AlertKeeper, second: Channel, seconds: float) -> tuple[C
 
 
 def test_when_a_channel_ends_another_that_hears_the_same_goes_on(tmp_path: Path, clock: Clock) -> None:
-    listener, second = Listener(), Channel(seed=2)
-    # Another time line: it began to be heard earlier.
-    second.at = 5 * 8000
-    second.start_s -= 5.0
+    listener, second = Listener(), Channel(NOW - timedelta(seconds=5.0), seed=2)
     with make_keeper(tmp_path, listener, clock) as keeper:
+        # It has been heard for longer, and so has another time line.
+        send(keeper, second, 5.0, "kc2")
         _, sent = hear_on_two(keeper, second, 10.0)
         keeper.end_channel("kc1")
         other = send(keeper, second, 30.0, "kc2")
