@@ -225,7 +225,7 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
     tail = AlertTail(tail_link, from_start=demo.local_redis is not None)
     status_link = RedisLink(demo.redis)
     # After a lost connection an alert may be published twice; for the eye it is one.
-    shown: set[tuple[str, int]] = set()
+    shown: set[tuple[str, str]] = set()
     try:
         view.begin(demo.redis_description, demo.redis.describe(), folder.root)
         mounts = {channel_id: demo.icecast.mount_url(channel_id) for channel_id in STREAMED}
@@ -235,9 +235,10 @@ def run(*, once: bool, view: DemoView, folder: DemoFolder, first_alert_s: float,
             demo.watch()
             view.show_status(status_link, demo.restarts())
             for alert in _new_alerts(tail, view):
-                if (alert.alert_id, alert.revision) in shown:
+                # Also published when another channel hears it, and twice after a crash.
+                if (alert.alert_id, alert.state) in shown:
                     continue
-                shown.add((alert.alert_id, alert.revision))
+                shown.add((alert.alert_id, alert.state))
                 view.show_alert(alert, folder.root / "alerts")
                 if once and alert.state == "ended":
                     return EXIT_OK if alert.recording is not None and alert.recording_complete else EXIT_FAILED

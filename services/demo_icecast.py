@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import os
+import pwd
 import secrets
 import sys
 from dataclasses import dataclass
@@ -48,12 +50,13 @@ _CONFIG = """<icecast>
     <adminroot>{share}/admin</adminroot>
   </paths>
   <logging><accesslog>-</accesslog><errorlog>-</errorlog><loglevel>2</loglevel></logging>
-  <security><chroot>0</chroot>{changeowner}</security>
+  <security><chroot>0</chroot></security>
 </icecast>
 """
 
-_NOT_ROOT = "<changeowner><user>nobody</user><group>nogroup</group></changeowner>"
-"""Icecast refuses to run as root; with this it becomes nobody once it has read its settings."""
+_NOT_ROOT = "nobody"
+"""Icecast refuses to run as root: it is started as this one. Left to change its user by itself (``changeowner``), it
+would outlive a demo that is killed."""
 
 _SHARES = (Path("/usr/share/icecast2"), Path("/usr/share/icecast"), Path("/usr/local/share/icecast"))
 
@@ -72,12 +75,18 @@ class DemoIcecast:
         Holds the password, for the demo's own user alone.
     description
         Which program it is, for the one who watches.
+    config
+        What it reads at its standard input; None for nothing.
+    user
+        As whom it runs; None for the demo's own user.
     """
 
     argv: tuple[str, ...]
     port: int
     password_file: Path
     description: str
+    config: Path | None = None
+    user: str | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -125,12 +134,19 @@ def start_icecast(folder: Path, log: IO[bytes]) -> tuple[DemoIcecast, Child]:
     """
     for preferred in (DEFAULT_PORT, None, None):
         icecast = make_icecast(folder, free_port(preferred))
-        child = Child("icecast", icecast.argv, stdout=log, stderr=log)
-        child.start()
+        child = _start(icecast, log)
         if _is_up(icecast, child):
             return icecast, child
         child.stop()
     raise LinkError(f"no receiver of streams could be started; its reason is in {folder / 'log' / 'icecast.log'}")
+
+
+def _start(icecast: DemoIcecast, log: IO[bytes]) -> Child:
+    with contextlib.ExitStack() as files:
+        stdin = None if icecast.config is None else files.enter_context(icecast.config.open("rb"))
+        child = Child("icecast", icecast.argv, stdin=stdin, stdout=log, stderr=log, user=icecast.user)
+        child.start()
+    return child
 
 
 def _is_up(icecast: DemoIcecast, child: Child) -> bool:
@@ -151,16 +167,18 @@ def make_icecast(folder: Path, port: int) -> DemoIcecast:
         argv += ["--password-file", str(password_file)]
         return DemoIcecast(tuple(argv), port, password_file, "a tiny receiver of ours (no icecast2 is on the PATH)")
     config = folder / "icecast.xml"
-    changeowner = _NOT_ROOT if os.geteuid() == 0 else ""
-    text = _CONFIG.format(
-        password=password, port=port, share=escape(str(share)), folder=escape(str(folder)), changeowner=changeowner
-    )
-    _write_privately(config, text)
-    return DemoIcecast((program, "-c", str(config)), port, password_file, f"Icecast ({program})")
+    user = _NOT_ROOT if os.geteuid() == 0 else None
+    text = _CONFIG.format(password=password, port=port, share=escape(str(share)), folder=escape(str(folder)))
+    _write_privately(config, text, user)
+    # By its standard input, since root's folders are closed to others.
+    argv = [program, "-c", "/dev/stdin"]
+    return DemoIcecast(tuple(argv), port, password_file, f"Icecast ({program})", config, user)
 
 
-def _write_privately(path: Path, text: str) -> None:
+def _write_privately(path: Path, text: str, owner: str | None = None) -> None:
     """Write a file that its owner alone can read, from its first byte on."""
     path.unlink(missing_ok=True)
     path.touch(0o600, exist_ok=False)
     path.write_text(text, encoding="utf-8")
+    if owner is not None:
+        os.chown(path, pwd.getpwnam(owner).pw_uid, -1)

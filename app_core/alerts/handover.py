@@ -132,14 +132,14 @@ def deliver_to_store(spool: Spool, store: AlertStore) -> Deliver:
 
 
 def deliver_to_publisher(spool: Spool, publish: Callable[[Alert], None]) -> Deliver:
-    """Make the delivery that publishes each alert as it begins and as it ends."""
+    """Make the delivery that publishes each alert as `next_publication` says."""
 
     def deliver(entry: SpoolEntry) -> bool:
         alert = next_publication(entry)
         if alert is None:
             return False
         publish(alert)
-        _mark(lambda: spool.mark_published(alert.alert_id, alert.state))
+        _mark(lambda: spool.mark_published(alert.alert_id, alert.state, len(alert.channels)))
         return True
 
     return deliver

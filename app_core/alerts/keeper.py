@@ -95,8 +95,9 @@ class AlertKeeper(Worker):
         `store` is given, ``alerts.db``.
     publish
         Called in a thread of its own with each alert as it begins and once more as it ends (`Alert.state`), in this
-        order. A `LinkError` says that it cannot be now; it is called again with the same alert until it returns. After
-        a crash an alert may be published a second time, with the same ``alert_id`` and ``revision``.
+        order, and in between whenever another channel hears it. A `LinkError` says that it cannot be now; it is called
+        again with the same alert until it returns. After a crash an alert may be published a second time, with the
+        same ``alert_id`` and ``revision``.
     store
         Where alerts are kept; None for an SQLite file in `directory`. It is closed at the end.
     settings
@@ -192,7 +193,9 @@ class AlertKeeper(Worker):
             self._intake.put_event(QueuedEvent(channel_id, receiver_id, event, start_s, end_s, self._monotonic()))
 
     def end_channel(self, channel_id: str) -> None:
-        """Take it that a channel is no more: its open message ends, and what was kept of its audio is forgotten.
+        """Take it that a channel is no more: what was kept of its audio is forgotten, and its open message ends.
+
+        Where another channel hears the same alert, message and recording go on with that one's audio.
 
         A channel of the same name may begin at once; what it hears is another station's.
         """
@@ -315,7 +318,7 @@ class AlertKeeper(Worker):
     def _take(self, item: Queued) -> None:
         if isinstance(item, QueuedEnd):
             ended = self._channels.pop(item.channel_id, None)
-            if ended is not None:
+            if ended is not None and not self._pass_on(ended):
                 self._end(item.channel_id, ended, "interrupted")
             return
         audio = self._channels.setdefault(item.channel_id, MessageAudio())
@@ -348,6 +351,7 @@ class AlertKeeper(Worker):
             monotonic_s=item.monotonic_s,
         )
         alert, known = sighting.alert, self._spool.get(sighting.alert.alert_id)
+        audio.heard_alert_id = alert.alert_id
         if known is not None:
             if audio.message is not None and audio.message.alert_id != alert.alert_id:
                 self._end(item.channel_id, audio, "interrupted")
@@ -358,7 +362,7 @@ class AlertKeeper(Worker):
                 self._tracker.update(alert)
             if sighting.is_changed:
                 self._put(alert, sighting.expires_monotonic_s)
-                self._storer.wake()
+                self._wake_all()
             return
         self._new_alerts += 1
         message = OpenMessage(alert.alert_id, item.monotonic_s)
@@ -379,6 +383,17 @@ class AlertKeeper(Worker):
                 audio.open_recording(message, path)
             except LinkError as error:
                 self._note(error)
+
+    def _pass_on(self, audio: MessageAudio) -> bool:
+        """Have another channel that hears the same go on with the message of one that is no more, if there is one."""
+        message = audio.message
+        if message is None or message.end_reason == "end_of_message":
+            return False
+        for channel_id, other in self._channels.items():
+            if other.heard_alert_id == message.alert_id and other.take_over(audio):
+                log.info("alert %s goes on on %s", message.alert_id, channel_id)
+                return True
+        return False
 
     def _end(self, channel_id: str, audio: MessageAudio, reason: EndReason | None = None) -> None:
         """End the channel's message, if one is open: for `reason`, unless its own end was heard."""

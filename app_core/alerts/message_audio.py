@@ -63,7 +63,9 @@ class MessageAudio:
     pre_roll
         None until the channel's first audio.
     message
-        None while nothing is on the air.
+        None while nothing is on the air, or another channel has its alert's recording.
+    heard_alert_id
+        Alert of the last header that was heard here, until an end of message is; empty for none.
     last_pcm_monotonic_s
         When audio came last. [seconds of the monotonic clock]
     write_errors
@@ -73,6 +75,7 @@ class MessageAudio:
     def __init__(self) -> None:
         self.pre_roll: PreRoll | None = None
         self.message: OpenMessage | None = None
+        self.heard_alert_id = ""
         self.last_pcm_monotonic_s = float("-inf")
         self.write_errors = 0
 
@@ -132,6 +135,7 @@ class MessageAudio:
 
     def hear_end(self, end_s: float) -> None:
         """Note the end of the message: the recording stops there, if it has not passed it yet."""
+        self.heard_alert_id = ""
         message = self.message
         if message is None or message.end_reason == "end_of_message":
             return
@@ -143,6 +147,30 @@ class MessageAudio:
         position_s = max(0, end - message.begin) / self.pre_roll.sample_rate_hz
         message.marks.append(Mark("end_of_message", round(position_s, 3)))
         message.stop = min(message.stop, max(end, message.copied))
+
+    def take_over(self, other: MessageAudio) -> bool:
+        """Go on with the open message of another channel that hears the same; both go by the same clock.
+
+        Returns
+        -------
+        is_taken
+            False, and nothing is changed, where there is nothing to go on with, a message is open here, or the
+            recording cannot be continued: a file has one rate.
+        """
+        message = other.message
+        if message is None or self.message is not None:
+            return False
+        if message.recording is not None:
+            mine, theirs = self.pre_roll, other.pre_roll
+            if mine is None or theirs is None or mine.sample_rate_hz != theirs.sample_rate_hz:
+                return False
+            shift = mine.index_at(theirs.time_at(message.copied)) - message.copied
+            message.begin += shift
+            message.copied += shift
+            message.stop += shift
+        self.message, other.message = message, None
+        self.feed()
+        return True
 
     def feed(self) -> None:
         """Write what has come since, up to the message's stop; a disk that does not take it ends the recording."""

@@ -101,6 +101,10 @@ class PreRoll:
         """Give the index of a time, by the timestamp of the last block; it may lie outside of what is kept."""
         return self.end + round((utc_s - self._timestamp) * self.sample_rate_hz)
 
+    def time_at(self, index: int) -> float:
+        """Give the time of an index, as `index_at` counts it. [UTC seconds]"""
+        return self._timestamp + (index - self.end) / self.sample_rate_hz
+
     def read(self, start: int, stop: int) -> NDArray[np.int16]:
         """Give samples by their indices, in a copy.
 

@@ -57,6 +57,8 @@ class SpoolEntry:
         Revision that the store has; 0 for none.
     published
         One of `PUBLISHED`.
+    published_channels
+        How many channels the alert had then; None where that is not known.
     """
 
     alert: Alert
@@ -64,6 +66,7 @@ class SpoolEntry:
     expires_monotonic_s: float
     stored_revision: int = 0
     published: Published = "nothing"
+    published_channels: int | None = None
 
     @property
     def is_handed_over(self) -> bool:
@@ -79,6 +82,7 @@ class SpoolEntry:
                 "expires_monotonic_s": self.expires_monotonic_s,
                 "stored_revision": self.stored_revision,
                 "published": self.published,
+                "published_channels": self.published_channels,
                 "alert": self.alert.to_dict(),
             }
         )
@@ -99,12 +103,15 @@ class SpoolEntry:
         if not isinstance(fields, dict) or fields.get("version") != ENTRY_VERSION:
             raise WireError("not a spool entry of this version")
         boot_id, expires, stored = (fields.get(n) for n in ("boot_id", "expires_monotonic_s", "stored_revision"))
-        published = fields.get("published")
+        published, n_channels = fields.get("published"), fields.get("published_channels")
         if type(boot_id) is not str or type(expires) not in (int, float) or type(stored) is not int:
             raise WireError("a spool entry's fields are of other types")
+        if n_channels is not None and type(n_channels) is not int:
+            raise WireError(f"a spool entry was published with {n_channels!r} channels")
         if published not in PUBLISHED:
             raise WireError(f"a spool entry was published as {published!r}")
-        return cls(Alert.from_dict(fields.get("alert")), boot_id, float(expires or 0.0), stored, published)
+        alert = Alert.from_dict(fields.get("alert"))
+        return cls(alert, boot_id, float(expires or 0.0), stored, published, n_channels)
 
 
 def read_boot_id() -> str:
@@ -187,15 +194,15 @@ class Spool:
         """
         self._change(alert_id, lambda entry: replace(entry, stored_revision=max(entry.stored_revision, revision)))
 
-    def mark_published(self, alert_id: str, published: Published) -> None:
-        """Note what has been published.
+    def mark_published(self, alert_id: str, published: Published, n_channels: int | None = None) -> None:
+        """Note what has been published, and with how many channels.
 
         Raises
         ------
         LinkError
             As `put`.
         """
-        self._change(alert_id, lambda entry: replace(entry, published=published))
+        self._change(alert_id, lambda entry: replace(entry, published=published, published_channels=n_channels))
 
     def write_unsaved(self) -> int:
         """Try again to write what the disk did not take, and return how many entries are still unsaved."""
@@ -295,13 +302,18 @@ def wants_store(entry: SpoolEntry) -> bool:
 def next_publication(entry: SpoolEntry) -> Alert | None:
     """Give the alert as it is to be published next, or None.
 
-    An alert is published twice, as it begins and as it ends, in this order, even if both are overdue.
+    An alert is published as it begins and as it ends, in this order, even if both are overdue; and, while its message
+    goes on, when more channels hear it, for each of them has listeners who are to be told.
     """
     if entry.published == "nothing":
         return replace(entry.alert, end_reason=None, ended_at=None)
-    if entry.published == "begun" and entry.alert.state == "ended":
+    if entry.published == "begun" and (entry.alert.state == "ended" or _has_more_channels(entry)):
         return entry.alert
     return None
+
+
+def _has_more_channels(entry: SpoolEntry) -> bool:
+    return entry.published_channels is not None and len(entry.alert.channels) > entry.published_channels
 
 
 def write_durably(path: Path, content: bytes) -> None:

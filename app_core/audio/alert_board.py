@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app_core.alerts.alert import Alert
 from app_core.base.errors import LinkError, WireError
@@ -36,11 +36,11 @@ class AlertBoard:
         with self._lock:
             self._listeners = (*self._listeners, on_alert)
 
-    def take(self, alert: Alert) -> None:
-        """Note what became of an alert."""
+    def take(self, alert: Alert, age_s: float = 0.0) -> None:
+        """Note what became of an alert, `age_s` ago. [seconds]"""
         with self._lock:
             if alert.end_reason is None:
-                self._open[alert.alert_id] = (alert, time.monotonic())
+                self._open[alert.alert_id] = (alert, time.monotonic() - age_s)
             else:
                 self._open.pop(alert.alert_id, None)
             listeners = self._listeners
@@ -89,17 +89,32 @@ class AlertListener(Worker):
         link = RedisLink(self._redis, blocking_s=_BLOCKING_S)
         tail = AlertTail(link, from_start=False)
         backoff = Backoff(0.1, 2.0)
+        has_caught_up = False
         while not stopping.is_set():
             try:
-                entries = tail.read(_BLOCKING_S)
+                if has_caught_up:
+                    self._take([(0.0, entry) for entry in tail.read(_BLOCKING_S)])
+                else:
+                    # What began before we did and still lasts.
+                    self._take(tail.recent(LONGEST_ALERT_S), lasting_only=True)
+                    has_caught_up = True
             except LinkError:
                 stopping.wait(backoff.next_wait_s())
                 continue
             backoff.reset()
-            for entry in entries:
-                try:
-                    self._board.take(Alert.from_json(entry))
-                except WireError as error:
-                    self.malformed_count += 1
-                    _limited_log.warning("alert", "eas:alerts: %s", error)
         link.close()
+
+    def _take(self, entries: Sequence[tuple[float, bytes]], *, lasting_only: bool = False) -> None:
+        """Take entries with their ages; with `lasting_only` each alert as it is now, and none that has ended."""
+        alerts: list[tuple[float, Alert]] = []
+        for age_s, entry in entries:
+            try:
+                alerts.append((age_s, Alert.from_json(entry)))
+            except WireError as error:
+                self.malformed_count += 1
+                _limited_log.warning("alert", "eas:alerts: %s", error)
+        if lasting_only:
+            newest = {alert.alert_id: alert for _, alert in alerts}
+            alerts = [(age_s, alert) for age_s, alert in alerts if newest[alert.alert_id].end_reason is None]
+        for age_s, alert in alerts:
+            self._board.take(alert, age_s)

@@ -234,6 +234,7 @@ class SourceAir:
         self._settings = settings
         self._judge = AirJudge(settings)
         self._held: list[NDArray[np.float32]] = []
+        self._n_held = 0
         self._held_rate_hz = 0.0
         self._silent_until = now
         self.reading: AirReading | None = None
@@ -260,10 +261,12 @@ class SourceAir:
             Time of the call. [UTC seconds]
         """
         changed = False
+        blocks = [block for block in blocks if len(block.pcm)]
         for block in blocks:
             if block.sample_rate_hz != self._held_rate_hz or (self._held and self._held[0].ndim != block.pcm.ndim):
-                self._held, self._held_rate_hz = [], block.sample_rate_hz
+                self._held, self._n_held, self._held_rate_hz = [], 0, block.sample_rate_hz
             self._held.append(block.pcm)
+            self._n_held += len(block.pcm)
             changed |= self._judge_whole_pieces(now)
         if blocks:
             self._silent_until = now
@@ -274,7 +277,7 @@ class SourceAir:
 
     def _judge_whole_pieces(self, now: float) -> bool:
         n_piece = max(1, round(PIECE_S * self._held_rate_hz))
-        if sum(map(len, self._held)) < n_piece:
+        if self._n_held < n_piece:
             return False
         pcm = np.concatenate(self._held)
         changed = False
@@ -283,6 +286,7 @@ class SourceAir:
             self.reading = read_air(pcm[number * n_piece : (number + 1) * n_piece], self._held_rate_hz)
             changed |= self._judge.take(self._kind(self.reading), now - (n_pieces - number) * PIECE_S)
         self._held = [pcm[n_pieces * n_piece :]]
+        self._n_held = len(self._held[0])
         return changed
 
     def _kind(self, reading: AirReading) -> Kind:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -53,8 +54,13 @@ class Child:
         Program and arguments; the program is looked up on the PATH.
     environment
         Variables that are added to, or replace, those of this process.
+    stdin
+        Open file that the child reads; None closes its standard input.
     stdout, stderr
         Open files that receive the child's output; None lets it share ours.
+    user
+        Name of the user as whom it runs, without any rights beside that one's; None for ours. Root alone may choose. A
+        program that changes its user by itself would also lose the kernel's order to end with its parent.
     """
 
     def __init__(
@@ -63,16 +69,20 @@ class Child:
         argv: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | int | None = None,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
         cwd: Path | None = None,
+        user: str | None = None,
     ) -> None:
         self.name = name
         self._argv = list(argv)
         self._environment = {**os.environ, **(environment or {})}
+        self._stdin = subprocess.DEVNULL if stdin is None else stdin
         self._stdout = stdout
         self._stderr = stderr
         self._cwd = cwd
+        self._user = user
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,20 +106,28 @@ class Child:
         Raises
         ------
         LifecycleError
-            If it runs already, or the program cannot be started.
+            If it runs already, the program cannot be started, or there is no such user.
         """
         if self.is_alive:
             raise LifecycleError(f"{self.name} runs already (pid {self.pid})")
         try:
+            account = None if self._user is None else pwd.getpwnam(self._user)
+        except KeyError:
+            raise LifecycleError(f"cannot start {self.name}: this machine has no user {self._user}") from None
+        try:
             # The function sets one process attribute and takes no lock, so it is safe beside threads.
             self._process = subprocess.Popen(
                 self._argv,
-                stdin=subprocess.DEVNULL,
+                stdin=self._stdin,
                 stdout=self._stdout,
                 stderr=self._stderr,
                 env=self._environment,
                 cwd=self._cwd,
                 start_new_session=True,
+                user=None if account is None else account.pw_uid,
+                group=None if account is None else account.pw_gid,
+                extra_groups=None if account is None else [],
+                # Called after the change of the user, which clears what it sets.
                 preexec_fn=_ask_to_die_with_parent(),
             )
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The stream ``eas:alerts``: every alert, as JSON, once when it begins and once when it has ended.
+"""The stream ``eas:alerts``: every alert, as JSON, when it begins, when more channels hear it, and when it has ended.
 
 An entry has the fields ``alert`` (the JSON), ``alert_id`` and ``revision``; whoever reads it may see a revision twice
 after a crash and shall go by those two.
@@ -44,6 +44,37 @@ class AlertTail:
     def __init__(self, link: RedisLink, *, from_start: bool = True) -> None:
         self._link = link
         self._last_id: bytes | str | None = "0-0" if from_start else None
+
+    def recent(self, seconds: float) -> list[tuple[float, bytes]]:
+        """Give what came in the last `seconds`, each with its age; `read` goes on behind it.
+
+        Ages go by Redis's clock alone, so that no other clock matters.
+
+        Returns
+        -------
+        alerts
+            Age and JSON of each entry, the oldest first. [seconds]
+
+        Raises
+        ------
+        LinkError
+            If Redis cannot be reached.
+        """
+
+        def take(client: redis.Redis) -> Any:
+            now_s, now_us = client.time()
+            now_ms = now_s * 1000 + now_us // 1000
+            first_id = f"{max(0, now_ms - int(seconds * 1000))}-0"
+            return now_ms, first_id, client.xrange(keys.ALERTS, min=first_id)
+
+        now_ms, self._last_id, entries = self._link.call(take)
+        alerts: list[tuple[float, bytes]] = []
+        for entry_id, fields in entries:
+            self._last_id = entry_id
+            payload = fields.get(b"alert")
+            if isinstance(payload, bytes):
+                alerts.append((max(0.0, (now_ms - int(entry_id.partition(b"-")[0])) / 1000.0), payload))
+        return alerts
 
     def read(self, timeout_s: float) -> list[bytes]:
         """Give the JSON of new entries, waiting for the first no longer than `timeout_s`.

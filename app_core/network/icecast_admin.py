@@ -6,7 +6,6 @@ Each question is a connection of its own with a timeout; none is asked by a thre
 from __future__ import annotations
 
 import http.client
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -61,8 +60,7 @@ def is_source_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
     LinkError
         If the server cannot be reached.
     """
-    alone = replace(server, admin_username="", admin_password="")
-    return _get(alone, title_request(_NOBODYS_MOUNT, ""), timeout_s, authorized=True)[0] != 401
+    return _get(server, title_request(_NOBODYS_MOUNT, ""), timeout_s, server.source_authorization)[0] != 401
 
 
 def is_admin_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
@@ -73,7 +71,7 @@ def is_admin_accepted(server: IcecastServer, timeout_s: float = 5.0) -> bool:
     LinkError
         If the server cannot be reached.
     """
-    return _get(server, STATS_REQUEST, timeout_s, authorized=True)[0] == 200
+    return _get(server, STATS_REQUEST, timeout_s, server.admin_authorization)[0] == 200
 
 
 def read_listeners(server: IcecastServer, timeout_s: float = 5.0) -> dict[str, int]:

@@ -96,7 +96,7 @@ class TinyIcecast:
     Parameters
     ----------
     password
-        Of sources, whose user is ``source``; also of the titles.
+        Of sources, whose user is ``source``; also of the titles, which ``admin`` may set too, as in Icecast.
     host, port
         Where to listen; port 0 takes a free one.
 
@@ -111,7 +111,8 @@ class TinyIcecast:
             raise ConfigError(f"the tiny receiver listens on the loopback interface alone, and not on {host}")
         if not password:
             raise ConfigError("the tiny receiver needs a password")
-        self._credentials = f"source:{password}".encode()
+        self._source = f"source:{password}".encode()
+        self._admin = f"admin:{password}".encode()
         self._host = host
         self._port = port
         self._mounts: dict[str, _Mount] = {}
@@ -167,7 +168,7 @@ class TinyIcecast:
             await _reply(writer, "404 File Not Found", f"there is no stream {request.path}")
 
     async def _take_source(self, request: _Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._may(request):
+        if not _may(request, self._source):
             await _reply(writer, "401 Authentication Required", "You need to authenticate", realm=True)
             return
         refusal = self._refusal(request)
@@ -224,7 +225,7 @@ class TinyIcecast:
             mount.listeners.discard(writer)
 
     async def _set_title(self, request: _Request, writer: asyncio.StreamWriter) -> None:
-        if not self._may(request):
+        if not _may(request, self._source, self._admin):
             await _reply(writer, "401 Authentication Required", "You need to authenticate", realm=True)
             return
         mount = self._mounts.get(request.query.get("mount", [""])[0])
@@ -234,14 +235,6 @@ class TinyIcecast:
         mount.title = request.query.get("song", [""])[0]
         text = '<?xml version="1.0"?>\n<iceresponse><message>Metadata update successful</message>'
         await _reply(writer, "200 OK", text + "<return>1</return></iceresponse>\n", "text/xml")
-
-    def _may(self, request: _Request) -> bool:
-        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-        try:
-            given = base64.b64decode(encoded, validate=True)
-        except ValueError:
-            return False
-        return scheme.lower() == "basic" and hmac.compare_digest(given, self._credentials)
 
     def _status(self) -> dict[str, object]:
         sources = [
@@ -268,6 +261,16 @@ def is_loopback(host: str) -> bool:
     except OSError:
         return False
     return bool(addresses) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in addresses)
+
+
+def _may(request: _Request, *allowed: bytes) -> bool:
+    """Say whether a request comes with one of the allowed credentials."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    return scheme.lower() == "basic" and any(hmac.compare_digest(given, one) for one in allowed)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> _Request | None:

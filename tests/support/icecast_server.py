@@ -49,13 +49,11 @@ _CONFIG = """<icecast>
     {certificate}
   </paths>
   <logging><accesslog>-</accesslog><errorlog>-</errorlog><loglevel>3</loglevel></logging>
-  <security><chroot>0</chroot>{change_owner}</security>
+  <security><chroot>0</chroot></security>
 </icecast>
 """
 
 _TLS_SOCKET = "<listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address><ssl>1</ssl></listen-socket>"
-
-_CHANGE_OWNER = "<changeowner><user>nobody</user><group>nogroup</group></changeowner>"
 
 
 class IcecastDaemon:
@@ -88,12 +86,11 @@ class IcecastDaemon:
                 admin_password=escape(ADMIN_PASSWORD),
                 port=self.port,
                 share=SHARE,
-                # As root it refuses to run; anybody else it lets be.
-                change_owner=_CHANGE_OWNER if os.geteuid() == 0 else "",
             ),
             encoding="utf-8",
         )
         self._log: IO[bytes] = self.log_path.open("ab")
+        self._settings: IO[bytes] = self._config.open("rb")
         self._child = self._fresh_child()
 
     @property
@@ -178,9 +175,13 @@ class IcecastDaemon:
         self.thaw()
         self._child.stop(5.0)
         self._log.close()
+        self._settings.close()
 
     def _fresh_child(self) -> Child:
-        return Child("icecast2", [self._program, "-c", str(self._config)], stdout=self._log, stderr=self._log)
+        # As root it refuses to run; anybody else it lets be. Another user may not see into root's folders.
+        user = "nobody" if os.geteuid() == 0 else None
+        argv = [self._program, "-c", "/dev/stdin"]
+        return Child("icecast2", argv, stdin=self._settings, stdout=self._log, stderr=self._log, user=user)
 
     def _status(self) -> dict[str, dict[str, Any]] | None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2.0)

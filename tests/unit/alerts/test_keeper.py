@@ -185,10 +185,37 @@ def test_one_alert_on_three_channels_with_three_callsigns_is_one_alert(tmp_path:
         assert keeper.drain(10.0)
         assert keeper.status()["alerts"] == 1
         stored = keeper.store.latest()
-    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert listener.states[0] == ("TOR", "begun") and listener.states[-1] == ("TOR", "ended")
     assert len(stored) == 1
     assert stored[0].channels == ("kc0", "kc1", "kc2")
     assert stored[0].callsigns == ("KEAX/NWS", "KCMO/FM", "WDAF/TV")
+
+
+def test_a_channel_that_hears_an_alert_later_is_told_of_while_it_lasts(tmp_path: Path, clock: Clock) -> None:
+    listener, first, second = Listener(), Channel(), Channel()
+    first.lose(10.0)
+    second.lose(12.0)
+    text = header_text(issued=issue_text(NOW))
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        keeper.on_events("kc1", "rx1", [first.header(text)], first.to_utc)
+        assert keeper.drain(10.0)
+        keeper.on_events("kc2", "rx1", [second.header(text)], second.to_utc)
+        assert keeper.drain(10.0)
+        # The same again is no news.
+        keeper.on_events("kc2", "rx1", [second.header(text)], second.to_utc)
+        assert keeper.drain(10.0)
+        assert [(alert.state, alert.channels) for alert in listener.alerts] == [
+            ("begun", ("kc1",)),
+            ("begun", ("kc1", "kc2")),
+        ]
+        assert listener.alerts[0].revision < listener.alerts[1].revision
+        keeper.on_events("kc1", "rx1", [first.end()], first.to_utc)
+        assert keeper.drain(10.0)
+        third = Channel()
+        third.lose(20.0)
+        keeper.on_events("kc3", "rx1", [third.header(text)], third.to_utc)
+        assert keeper.drain(10.0)
+    assert [alert.state for alert in listener.alerts] == ["begun", "begun", "ended"]
 
 
 def test_a_message_without_an_end_is_closed_after_two_minutes(tmp_path: Path, clock: Clock) -> None:
@@ -588,6 +615,57 @@ def test_the_end_of_a_channel_ends_its_message_and_forgets_its_audio(tmp_path: P
     assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 10) * 8000
 
 
+def hear_on_two(keeper: AlertKeeper, second: Channel, seconds: float) -> tuple[Channel, list[np.ndarray]]:
+    """Have two channels hear one alert, `seconds` before now, and give the first one and its audio."""
+    first = Channel()
+    sent = [send(keeper, first, 20.0)]
+    header = first.header()
+    keeper.on_events("kc1", "rx1", [header], first.to_utc)
+    send(keeper, second, 20.0, "kc2")
+    keeper.on_events("kc2", "rx1", [second.header(header.header.text)], second.to_utc)
+    sent.append(send(keeper, first, seconds))
+    return first, sent
+
+
+def test_when_a_channel_ends_another_that_hears_the_same_goes_on(tmp_path: Path, clock: Clock) -> None:
+    listener, second = Listener(), Channel(NOW - timedelta(seconds=5.0), seed=2)
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        # It has been heard for longer, and so has another time line.
+        send(keeper, second, 5.0, "kc2")
+        _, sent = hear_on_two(keeper, second, 10.0)
+        keeper.end_channel("kc1")
+        other = send(keeper, second, 30.0, "kc2")
+        keeper.on_events("kc2", "rx1", [second.end()], second.to_utc)
+        send(keeper, second, 1.0, "kc2")
+        assert keeper.drain(10.0)
+        assert keeper.status()["open_messages"] == 0
+    ended = listener.alerts[-1]
+    assert (ended.state, ended.end_reason) == ("ended", "end_of_message")
+    assert [alert.state for alert in listener.alerts].count("ended") == 1
+    assert [(mark.name, mark.position_s) for mark in ended.marks][-1] == ("end_of_message", 46.0)
+    audio, _ = soundfile.read(tmp_path / str(ended.recording), dtype="int16")
+    from_first = to_int16(np.concatenate(sent))[4 * 8000 :]
+    assert np.array_equal(audio, np.concatenate((from_first, to_int16(other[10 * 8000 :]))))
+
+
+@pytest.mark.parametrize("why", ["its end was heard there", "it has another rate", "it has an alert of its own"])
+def test_when_a_channel_ends_and_no_other_can_go_on_its_message_ends(tmp_path: Path, clock: Clock, why: str) -> None:
+    listener = Listener()
+    second = Channel(rate_hz=16_000.0) if why == "it has another rate" else Channel()
+    with make_keeper(tmp_path, listener, clock) as keeper:
+        hear_on_two(keeper, second, 1.0)
+        send(keeper, second, 1.0, "kc2")
+        if why == "its end was heard there":
+            keeper.on_events("kc2", "rx1", [second.end()], second.to_utc)
+        elif why == "it has an alert of its own":
+            keeper.on_events("kc2", "rx1", [second.header(header_text("SVR"))], second.to_utc)
+        keeper.end_channel("kc1")
+        assert keeper.drain(10.0)
+        ended = next(alert for alert in listener.alerts if alert.state == "ended")
+    assert (ended.event_code, ended.end_reason) == ("TOR", "interrupted")
+    assert soundfile.info(tmp_path / str(ended.recording)).frames == (16 + 1) * 8000
+
+
 def test_another_rate_ends_the_recording(tmp_path: Path, clock: Clock) -> None:
     listener, channel = Listener(), Channel()
     with make_keeper(tmp_path, listener, clock) as keeper:
@@ -617,7 +695,8 @@ def test_a_clock_at_1970_loses_no_alert_and_doubles_none(tmp_path: Path) -> None
     with make_keeper(tmp_path, listener, clock) as keeper:
         keeper.on_events("kc3", "rx1", [later.header(text)], later.to_utc)
         assert keeper.drain(10.0)
-    assert listener.states == [("TOR", "begun"), ("TOR", "ended")]
+    assert listener.states == [("TOR", "begun"), ("TOR", "begun"), ("TOR", "ended")]
+    assert len({alert.alert_id for alert in listener.alerts}) == 1
     assert "clock is not set" in listener.alerts[0].clock_doubt
     assert "for 45 minutes from issue" in listener.alerts[0].text
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,25 @@ def test_an_alert_is_published_as_it_begins_and_as_it_ends() -> None:
     assert begun is not None and begun.state == "begun" and begun.ended_at is None
     assert next_publication(replace(entry, published="begun")) == ended
     assert next_publication(replace(entry, published="ended")) is None
+
+
+def test_an_alert_is_published_again_when_more_channels_hear_it() -> None:
+    alert = make_alert()
+    other = replace(alert.hearings[0], channel_id="kc2")
+    wider = replace(alert, hearings=(*alert.hearings, other), revision=2)
+    entry = SpoolEntry(wider, "boot", 0.0, 2, "begun", 1)
+    assert next_publication(entry) == wider
+    assert next_publication(replace(entry, published_channels=2)) is None
+    assert next_publication(replace(entry, published="ended")) is None
+    assert SpoolEntry.from_json(entry.to_json()) == entry
+
+
+def test_an_entry_from_before_channels_were_counted_is_read() -> None:
+    fields = orjson.loads(SpoolEntry(make_alert(), "boot", 0.0, 1, "begun").to_json())
+    del fields["published_channels"]
+    assert SpoolEntry.from_json(orjson.dumps(fields)).published_channels is None
+    with pytest.raises(WireError, match="channels"):
+        SpoolEntry.from_json(orjson.dumps({**fields, "published_channels": "2"}))
 
 
 def test_every_revision_is_stored() -> None:

@@ -84,16 +84,38 @@ def test_alerts_come_through_redis_and_nonsense_is_counted(
     redis, board, listener = listening
     link = redis.link()
     begun = alert_of("wx7")
-
-    def is_heard() -> bool:
-        # What stood there before the listener began is not told, so it is sent until it is heard.
-        publish_alert(link, begun.alert_id, begun.revision, begun.to_json())
-        return board.text_for("wx7") != ""
-
-    eventually(is_heard, "the alert")
+    publish_alert(link, begun.alert_id, begun.revision, begun.to_json())
+    eventually(lambda: board.text_for("wx7") != "", "the alert")
     publish_alert(link, "x", 1, b"{}")
     eventually(lambda: listener.malformed_count == 1, "the nonsense")
     ended = alert_of("wx7", ended=True)
     publish_alert(link, ended.alert_id, ended.revision, ended.to_json())
     eventually(lambda: board.text_for("wx7") == "", "its end")
     link.close()
+
+
+def test_one_that_begins_late_knows_the_alerts_that_last(redis_server: RedisServer) -> None:
+    link = redis_server.link()
+    publish_alert(link, "x", 1, b"{}")
+    over = [alert_of("wx1", alert_id="20260501T1200Z-TOR-0", ended=ended) for ended in (False, True)]
+    for alert in (*over, alert_of("wx7")):
+        publish_alert(link, alert.alert_id, alert.revision, alert.to_json())
+    board = AlertBoard()
+    told: list[Alert] = []
+    board.listen(told.append)
+    with AlertListener(redis_server.settings, board) as listener:
+        eventually(lambda: board.text_for("wx7") != "", "the alert that lasts")
+        assert listener.malformed_count == 1
+        ended = alert_of("wx7", ended=True)
+        publish_alert(link, ended.alert_id, ended.revision, ended.to_json())
+        eventually(lambda: board.text_for("wx7") == "", "its end")
+    assert [(alert.channels, alert.end_reason) for alert in told] == [(("wx7",), None), (("wx7",), "end_of_message")]
+    link.close()
+
+
+def test_an_alert_that_began_long_ago_is_over_as_soon_as_by_one_who_heard_it_begin() -> None:
+    board = AlertBoard()
+    board.take(alert_of("wx7"), alert_board.LONGEST_ALERT_S - 60.0)
+    assert board.text_for("wx7") != ""
+    board.take(alert_of("wx7"), alert_board.LONGEST_ALERT_S + 1.0)
+    assert board.text_for("wx7") == ""

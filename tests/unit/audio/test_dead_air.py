@@ -181,6 +181,17 @@ def test_no_audio_at_all_is_a_fault_and_audio_ends_it() -> None:
     assert air.fault is None
 
 
+def test_blocks_without_audio_are_none() -> None:
+    air = _air()
+    empty = PcmBlock(np.zeros(0, np.float32), RATE_HZ, 0, 0.0, 0)
+    now = 1000.0
+    while air.fault is None and now < 1500.0:
+        now += 1.0
+        air.push([empty] * 10, now)
+    assert air.fault == "no audio"
+    assert air.reading is None
+
+
 def test_a_closed_squelch_is_quiet_on_purpose() -> None:
     air = _air()
     air.entry = {"squelch_open": False}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -84,6 +85,44 @@ def test_a_child_goes_when_its_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait()
         eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone may choose the user of a child")
+def test_a_child_of_another_user_goes_when_its_parent_is_killed() -> None:
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import time; from app_core.base.child import Child\n"
+            "child = Child('sleeper', ['sleep', '600'], user='nobody'); child.start()\n"
+            "print(child.pid, flush=True); time.sleep(600)",
+        ],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        child = psutil.Process(int(parent.stdout.readline()))
+        nobody = pwd.getpwnam("nobody")
+        assert (child.uids().effective, child.gids().effective) == (nobody.pw_uid, nobody.pw_gid)
+        assert Path(f"/proc/{child.pid}/status").read_text().count("Groups:\t \n") == 1
+        parent.kill()
+        parent.wait()
+        eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the child's end")
+
+
+def test_a_user_who_is_not_there_is_said() -> None:
+    with pytest.raises(LifecycleError, match="no user nobody-of-that-name"):
+        Child("sleeper", ["sleep", "600"], user="nobody-of-that-name").start()
+
+
+def test_a_child_reads_what_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("words")
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as output:
+        child = Child("reader", ["cat", "/dev/stdin"], stdin=stdin, stdout=output)
+        child.start()
+        assert child.wait(PATIENCE_S) == 0
+    assert (tmp_path / "out").read_text() == "words"
 
 
 def test_a_child_is_not_in_the_terminals_group(tmp_path: Path) -> None:

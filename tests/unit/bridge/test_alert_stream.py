@@ -52,3 +52,25 @@ def test_entries_of_others_are_passed_over(redis_server: RedisServer) -> None:
     publish_alert(link, "a", 1, b"ours")
     assert AlertTail(link).read(0.001) == [b"ours"]
     link.close()
+
+
+def test_what_came_lately_is_given_with_its_age_and_what_comes_then_follows(redis_server: RedisServer) -> None:
+    link = redis_server.link()
+    now_s = int(redis_server.cli("TIME").splitlines()[0])
+    for before_s, name in ((900, "old"), (300, "lately")):
+        redis_server.cli("XADD", keys.ALERTS, f"{(now_s - before_s) * 1000}-0", "alert", name)
+    tail = AlertTail(link, from_start=False)
+    ((age_s, payload),) = tail.recent(600.0)
+    assert payload == b"lately" and 299.0 <= age_s < 600.0
+    publish_alert(link, "b", 1, b"next")
+    assert tail.read(0.001) == [b"next"]
+    link.close()
+
+
+def test_where_nothing_came_lately_the_first_that_comes_follows(redis_server: RedisServer) -> None:
+    link = redis_server.link()
+    tail = AlertTail(link, from_start=False)
+    assert tail.recent(600.0) == []
+    publish_alert(link, "b", 1, b"next")
+    assert tail.read(0.001) == [b"next"]
+    link.close()

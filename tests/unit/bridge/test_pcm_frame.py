@@ -94,6 +94,10 @@ def test_a_frame_made_by_hand_is_read() -> None:
         _frame(channels=2),
         _frame(rate=0.0),
         _frame(rate=-1.0),
+        _frame(rate=1e-308),
+        _frame(rate=3_999.0),
+        _frame(rate=384_001.0),
+        _frame(rate=1e12),
         _frame(rate=float("nan")),
         _frame(rate=float("inf")),
         _frame(rate=1e-308),
@@ -110,6 +114,11 @@ def test_a_frame_made_by_hand_is_read() -> None:
 def test_a_malformed_frame_is_refused(frame: bytes) -> None:
     with pytest.raises(WireError):
         decode_pcm(frame)
+
+
+@pytest.mark.parametrize("rate_hz", [4_000.0, 22_050.0, 384_000.0])
+def test_the_rates_of_audio_are_taken(rate_hz: float) -> None:
+    assert decode_pcm(_frame(rate=rate_hz)).sample_rate_hz == rate_hz
 
 
 @given(

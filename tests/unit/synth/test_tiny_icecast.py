@@ -23,6 +23,7 @@ from tests.support.programs import PATIENCE_S, eventually, require_program
 
 PASSWORD = "p/w%and:more"  # noqa: S105  (of the test's own server)
 CREDENTIALS = "Basic " + base64.b64encode(f"source:{PASSWORD}".encode()).decode()
+ADMIN = "Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
 
 
 @pytest.fixture
@@ -116,6 +117,10 @@ def test_titles_need_the_password_and_a_mount(port: int) -> None:
         assert _get(port, song.replace("/x", "/z"), Authorization=CREDENTIALS)[0] == 400
         assert _get(port, song, Authorization=CREDENTIALS)[0] == 200
         assert _status(port)["title"] == "Tornado Ü"
+        assert _get(port, song.replace("Tornado", "Severe"), Authorization=ADMIN)[0] == 200
+        assert _status(port)["title"] == "Severe Ü"
+        with _put(port, "/y", ADMIN) as stranger:
+            assert stranger.recv(1000).startswith(b"HTTP/1.0 401")
 
 
 def test_a_listener_that_does_not_read_is_dropped_and_the_others_are_not(
