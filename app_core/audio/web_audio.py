@@ -125,6 +125,7 @@ class WebAudio(Worker):
         """Give where it listens, and who listens to what."""
         return {
             "address": "" if self.port is None else f"http://{_in_url(self.settings.host)}:{self.port}/listen",
+            "error": "" if self.failure is None else str(self.failure),
             "clients": self.client_count,
             "max_clients": self.settings.max_clients,
             "served_count": self._served_count,
@@ -240,7 +241,9 @@ class WebAudio(Worker):
             return _words(404, f"there is no format {extension!r}; there are {', '.join(FORMATS)}")
         headers = {**_HEADERS, "content-type": form.content_type}
         if request.method == "HEAD":
-            return Response(headers=headers)
+            head = Response(headers=headers)
+            del head.headers["content-length"]  # a stream has no length
+            return head
         if self.client_count >= self.settings.max_clients:
             self._refused_count += 1
             text = f"{self.client_count} listen already, and [web_audio] max_clients allows no more; try again later"

@@ -60,6 +60,7 @@ def _mount_warning(channel_id: str, mount: Mapping[str, Any]) -> str:
 def _output_warning(name: str, status: Mapping[str, Any], worker: Mapping[str, Any]) -> str:
     # The watch over dead air has a source in each of its entries, and no state of its own.
     error = "" if name == "dead_air" else str(status.get("error") or "")
+    error = error or str(worker.get("error") or "")
     if worker.get("alive") is False:
         return f"{name} is down: {error or 'it died and is started again'}"
     if status.get("open") is False and status.get("last_error"):

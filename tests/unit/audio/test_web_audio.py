@@ -120,6 +120,7 @@ def test_head_answers_as_get_does_and_starts_nothing() -> None:
     with _server(feed) as web:
         with _asked(web, "/listen/a.b.mp3", "HEAD") as response:
             assert (response.status, response.headers["content-type"]) == (200, "audio/mpeg")
+            assert response.headers["content-length"] is None, "a stream has no length"
             assert response.read() == b""
         assert web.status()["streams"] == {}
         with _asked(web, "/listen", "HEAD") as response:
@@ -239,6 +240,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         eventually(lambda: web.failure is not None, "the failure")
     assert isinstance(web.failure, LinkError)
     assert f"[web_audio]: cannot listen on 127.0.0.1:{port}: Address already in use" in str(web.failure)
+    assert web.status()["error"] == str(web.failure)
 
 
 def test_it_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
