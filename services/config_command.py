@@ -20,12 +20,13 @@ from services.runner import EXIT_OK, exit_code_of
 from services.sdr_service import captures_of, receivers_of
 from services.settings import data_directory, load, parse_table
 from services.source_tables import sources_of
+from services.stream_checks import check_icecast, warnings_of_streams
 from services.stream_outputs import output_tables_of
 from services.stream_service import icecast_of
 
 
 def check(station_path: Path | None) -> int:
-    """Print the effective configuration as JSON; secrets are files, so none is shown."""
+    """Print the effective configuration as JSON, and warnings beside it; secrets are files, so none is shown."""
     loaded = load(station_path)
     keeper: KeeperSettings = parse_table(KeeperSettings, loaded.tables.get("alerts", {}), "alerts")
     receivers, channels = receivers_of(loaded), channels_of(loaded)
@@ -33,6 +34,8 @@ def check(station_path: Path | None) -> int:
     check_together(receivers, channels, sources)
     icecast = icecast_of(loaded)
     outputs = output_tables_of(loaded)
+    channel_ids = [listed.id for listed in (*channels, *sources)]
+    check_icecast(icecast, channel_ids)
     RedisLink(loaded.redis).close()
     program = loaded.program
     effective = {
@@ -54,6 +57,8 @@ def check(station_path: Path | None) -> int:
         "captures": captures_of(loaded).model_dump(mode="json"),
         "alerts": keeper.model_dump(mode="json"),
     }
+    for warning in warnings_of_streams(icecast, outputs, sources, channel_ids):
+        sys.stderr.write(f"warning: {warning}\n")
     sys.stdout.write(orjson.dumps(effective, option=orjson.OPT_INDENT_2).decode() + "\n")
     return EXIT_OK
 

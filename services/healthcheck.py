@@ -2,7 +2,8 @@
 
 It ends with 0 only when data flows: samples, or decoded audio, that are fresh now. That Redis answers, or that a
 process runs, is not enough. What is broken first is named, with the command that looks closer. A channel that no
-capture holds, while others are heard, is a warning and no more: a person has asked for it, and no restart mends it.
+capture holds, while others are heard, is a warning and no more: a person has asked for it, and no restart mends it. So
+is what is wrong with the audio on its way out: nothing of it is needed to decode or to record an alert.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ def run(service: str, max_age_s: float, station_path: Path | None) -> int:
     # Imported here, so that a wrong argument is answered at once; nothing below needs numpy.
     from app_core.bridge.connection import RedisLink
     from app_core.bridge.diagnosis import diagnose_audio, diagnose_sdr, read_station_health, warnings_of
+    from services.audio_service import has_streams
     from services.settings import load
 
     loaded = load(station_path)
@@ -28,14 +30,14 @@ def run(service: str, max_age_s: float, station_path: Path | None) -> int:
     logging.disable(logging.CRITICAL)
     link = RedisLink(loaded.redis)
     try:
-        health = read_station_health(link)
+        health = read_station_health(link, streams_wanted=has_streams(loaded))
     finally:
         link.close()
     verdicts = (diagnose_sdr if service == "sdr" else diagnose_audio)(health, max_age_s)
     if not verdicts:
         flowing = "samples" if service == "sdr" else "decoded audio"
         sys.stdout.write(f"healthy: {flowing} no older than {max_age_s:g} s\n")
-        for warning in warnings_of(health) if service == "audio" else ():
+        for warning in warnings_of(health, max_age_s) if service == "audio" else ():
             sys.stdout.write(f"warning: {warning}\n")
         return EXIT_OK
     first = verdicts[0]

@@ -16,6 +16,7 @@ from rich.live import Live
 
 from app_core.bridge.connection import RedisLink, RedisSettings
 from app_core.bridge.diagnosis import MAX_AGE_S, read_station_health
+from services.audio_service import has_streams
 from services.runner import EXIT_FAILED, EXIT_OK, exit_code_of, stop_on_signals
 from services.settings import load
 from services.status_view import StationStatus
@@ -25,29 +26,30 @@ INTERVAL_S = 0.5
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the station once, or until a signal comes."""
-    settings = load(arguments.config).redis
+    loaded = load(arguments.config)
+    settings, with_streams = loaded.redis, has_streams(loaded)
     # The screen says what the logs would say.
     logging.disable(logging.CRITICAL)
     link = RedisLink(settings)
     try:
         # A pipe cannot be drawn on again.
         if arguments.once or not (arguments.json or sys.stdout.isatty()):
-            return _show_once(link, settings, as_json=arguments.json)
+            return _show_once(link, settings, with_streams, as_json=arguments.json)
         stopping = stop_on_signals()
         if arguments.json:
-            return _show_lines(link, settings, stopping)
-        return _show_live(link, settings, stopping)
+            return _show_lines(link, settings, with_streams, stopping)
+        return _show_live(link, settings, with_streams, stopping)
     finally:
         link.close()
 
 
-def look(link: RedisLink, settings: RedisSettings) -> StationStatus:
-    """Look at the station once."""
-    return StationStatus(read_station_health(link), settings, MAX_AGE_S)
+def look(link: RedisLink, settings: RedisSettings, with_streams: bool) -> StationStatus:
+    """Look at the station once; `with_streams` says whether it has anything to stream."""
+    return StationStatus(read_station_health(link, streams_wanted=with_streams), settings, MAX_AGE_S)
 
 
-def _show_once(link: RedisLink, settings: RedisSettings, *, as_json: bool) -> int:
-    status = look(link, settings)
+def _show_once(link: RedisLink, settings: RedisSettings, with_streams: bool, *, as_json: bool) -> int:
+    status = look(link, settings, with_streams)
     if as_json:
         _write_json(status)
     else:
@@ -55,17 +57,17 @@ def _show_once(link: RedisLink, settings: RedisSettings, *, as_json: bool) -> in
     return EXIT_OK if status.is_well else EXIT_FAILED
 
 
-def _show_lines(link: RedisLink, settings: RedisSettings, stopping: threading.Event) -> int:
+def _show_lines(link: RedisLink, settings: RedisSettings, with_streams: bool, stopping: threading.Event) -> int:
     while not stopping.is_set():
-        _write_json(look(link, settings))
+        _write_json(look(link, settings, with_streams))
         stopping.wait(2.0 * INTERVAL_S)
     return EXIT_OK
 
 
-def _show_live(link: RedisLink, settings: RedisSettings, stopping: threading.Event) -> int:
-    with Live(look(link, settings).screen(), auto_refresh=False, screen=True) as live:
+def _show_live(link: RedisLink, settings: RedisSettings, with_streams: bool, stopping: threading.Event) -> int:
+    with Live(look(link, settings, with_streams).screen(), auto_refresh=False, screen=True) as live:
         while not stopping.wait(INTERVAL_S):
-            live.update(look(link, settings).screen(), refresh=True)
+            live.update(look(link, settings, with_streams).screen(), refresh=True)
     return EXIT_OK
 
 

@@ -57,7 +57,7 @@ class StationStatus:
             "broken": [
                 {**asdict(verdict), "command": verdict.command_for(self._settings)} for verdict in self.verdicts
             ],
-            "warnings": warnings_of(health),
+            "warnings": warnings_of(health, self._max_age_s),
             "sdr_age_s": None if health.sdr is None else round(health.sdr.age_s, 3),
             "audio_age_s": None if health.audio is None else round(health.audio.age_s, 3),
             "fft_library": self._fft_library(),
@@ -166,7 +166,7 @@ class StationStatus:
 
     def _notes(self) -> list[str]:
         """What is not right, but does not keep anything from flowing."""
-        notes = warnings_of(self._health)
+        notes = warnings_of(self._health, self._max_age_s)
         notes += [
             f"{receiver_id}: {fault.get('text')}"
             for receiver_id, entry in self._receivers().items()

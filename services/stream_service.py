@@ -13,6 +13,7 @@ from app_core.audio.pcm_feed import PcmFeed
 from app_core.audio.sources import AudioSourceConfig, AudioSourceType
 from app_core.audio.stream_job import StreamJob
 from app_core.base.errors import ConfigError, LifecycleError
+from app_core.base.secret_file import exposure
 from app_core.bridge.messages import StreamsMessage
 from app_core.bridge.outbox import Outbox
 from services.audio_service import STREAM_TABLES, has_streams
@@ -163,6 +164,9 @@ def _streaming_maker(loaded: Loaded) -> Callable[[PcmFeed, AlertBoard], AutoStre
     if settings is None:
         return None
     server = server_of(settings)
+    for password_file in (settings.password_file, settings.admin_password_file):
+        if password_file is not None and (reason := exposure(password_file)):
+            log.warning("[icecast]: %s", reason)
     known = {source.config.id for source in configured_sources(loaded)}
     for mount in settings.mounts:
         if mount.channel not in known:

@@ -9,6 +9,8 @@ to the next (about 0.3 dB; the discriminator's noise without a carrier 0.8 dB), 
 15 dB, and by 2 dB where a carrier barely stands above the noise. A tone is steady too, but all its power stands in one
 place. Smoothness is the spectral flatness (geometric over arithmetic mean of the power), taken within narrow bands, so
 that de-emphasis and filters do not count as structure.
+
+Times are of a clock that nobody sets, so that a step of the wall clock neither hides a fault nor stretches one.
 """
 
 from __future__ import annotations
@@ -162,7 +164,7 @@ class AirJudge:
     fault
         ``silence``, ``noise``, ``no audio``, or None.
     since
-        When the seconds that make up the fault began; None without one. [UTC seconds]
+        When the seconds that make up the fault began; None without one. [monotonic seconds]
     fault_count
         How often a fault began.
     """
@@ -183,7 +185,7 @@ class AirJudge:
         kind
             What the second was.
         timestamp
-            When it began. [UTC seconds]
+            When it began. [monotonic seconds]
         """
         self._last.append((kind, timestamp))
         named = self._named()
@@ -226,7 +228,7 @@ class SourceAir:
     settings
         The limits.
     now
-        When watching begins. [UTC seconds]
+        When watching begins. [monotonic seconds]
     """
 
     def __init__(self, source_id: str, settings: DeadAirSettings, now: float) -> None:
@@ -247,7 +249,7 @@ class SourceAir:
 
     @property
     def since(self) -> float | None:
-        """When it began. [UTC seconds]"""
+        """When it began. [monotonic seconds]"""
         return self._judge.since
 
     def push(self, blocks: list[PcmBlock], now: float) -> bool:
@@ -258,7 +260,7 @@ class SourceAir:
         blocks
             In order.
         now
-            Time of the call. [UTC seconds]
+            Time of the call. [monotonic seconds]
         """
         changed = False
         blocks = [block for block in blocks if len(block.pcm)]
@@ -301,12 +303,22 @@ class SourceAir:
             mode=mode if isinstance(mode, str) else None,
         )
 
-    def status(self, now: float, *, acknowledged: bool = False) -> dict[str, Any]:
-        """Give the verdict, for the metrics."""
+    def status(self, now: float, *, acknowledged: bool = False, utc_ahead_s: float = 0.0) -> dict[str, Any]:
+        """Give the verdict, for the metrics.
+
+        Parameters
+        ----------
+        now
+            Time of the call. [monotonic seconds]
+        acknowledged
+            Whether somebody has seen the fault.
+        utc_ahead_s
+            UTC less the clock of `now`: ``since`` is told in UTC, for people. [seconds]
+        """
         since = self.since
         status: dict[str, Any] = {
             "fault": self.fault,
-            "since": since,
+            "since": None if since is None else round(since + utc_ahead_s, 1),
             "lasts_s": 0.0 if since is None else round(max(0.0, now - since), 1),
             "acknowledged": acknowledged and self.fault is not None,
             "fault_count": self._judge.fault_count,

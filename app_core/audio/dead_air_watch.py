@@ -83,13 +83,22 @@ class DeadAirWatch(Worker):
         """Look until stopped."""
         try:
             while not stopping.wait(LOOK_EVERY_S):
-                self.look(time.time())
+                self.look(time.monotonic(), time.time())
         finally:
             for _, subscription in self._watched.values():
                 subscription.close()
 
-    def look(self, now: float) -> None:
-        """Take all audio that came since the last look, and judge it. [UTC seconds]"""
+    def look(self, now: float, utc: float | None = None) -> None:
+        """Take all audio that came since the last look, and judge it.
+
+        Parameters
+        ----------
+        now
+            Time of the look. [monotonic seconds]
+        utc
+            The same for people; None for `now`. [UTC seconds]
+        """
+        utc_ahead_s = 0.0 if utc is None else utc - now
         entries = {
             source_id: entry for source_id, entry in self._entries().items() if source_id not in self._settings.ignore
         }
@@ -102,7 +111,8 @@ class DeadAirWatch(Worker):
         faulty = [source_id for source_id, (air, _) in self._watched.items() if air.fault is not None]
         seen = self._acknowledged.read(faulty) if self._acknowledged is not None and faulty else ()
         self._status = {
-            source_id: air.status(now, acknowledged=source_id in seen) for source_id, (air, _) in self._watched.items()
+            source_id: air.status(now, acknowledged=source_id in seen, utc_ahead_s=utc_ahead_s)
+            for source_id, (air, _) in self._watched.items()
         }
 
     def _follow(self, entries: Mapping[str, object], now: float) -> None:

@@ -275,6 +275,9 @@ class IcecastStreamer:
 
     def status(self) -> dict[str, Any]:
         """Give how it is."""
+        sender = self.sender.status()
+        if (failure := self.failure) is not None:
+            sender["error"] = f"its thread has died and is started again: {str(failure) or type(failure).__name__}"
         return {
             "mount": self.plan.mount,
             "url": self.plan.listen_url,
@@ -282,7 +285,7 @@ class IcecastStreamer:
             "title": self._title,
             "listeners": self.listeners if self.is_connected else None,
             "admin_error": (self.title_error or self.listeners_error) if self.is_connected else "",
-            **self.sender.status(),
+            **sender,
             "backlog": self._backlog.status(),
             "queue": self._subscription.status(),
             "encoder": self.encoder.status(),

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app_core.audio.broadcast_queue import ICECAST_LONGEST_S
 from app_core.base.errors import ConfigError
+from app_core.base.secret_file import reader
 from app_core.network.icecast_server import IcecastServer
 from app_core.network.icecast_url import check_public_url, mount_path
 
@@ -37,7 +38,17 @@ def _mount_pattern(value: str) -> str:
 def _host(value: str) -> str:
     if "/" in value or "@" in value or any(character.isspace() for character in value):
         raise ValueError("is a name or an address alone, without http:// and without a password")
-    return value.strip("[]")
+    host = value.strip("[]")
+    try:
+        if ":" in host:
+            ipaddress.IPv6Address(host)
+        else:
+            host.encode("idna")
+    except ValueError as error:  # a UnicodeError is one too
+        raise ValueError("is no name and no address; a port stands in port, not here") from error
+    if not host:
+        raise ValueError("is empty")
+    return host
 
 
 class MountSettings(BaseModel):
@@ -176,7 +187,7 @@ def read_password(path: Path, setting: str) -> str:
         password = path.read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"icecast.{setting}: {path} cannot be read: {reason}") from error
+        raise ConfigError(f"icecast.{setting}: {path} cannot be read by the user {reader()}: {reason}") from error
     if password.strip().lower() in _WEAK:
         what = "a password that everybody knows" if password.strip() else "nothing"
         raise ConfigError(

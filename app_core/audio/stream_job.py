@@ -99,6 +99,8 @@ class StreamJob:
         self.feed = PcmFeed(redis)
         self.alerts = AlertBoard()
         self._sources = SourceWatch(redis)
+        # A source that the decode job never names is missed too, and not only one that it named once.
+        self._sources.entries = {source.config.id: _expected_entry(source) for source in self._configured}
         surroundings = StreamSurroundings(self.feed, self._entries, self.alerts)
         self._outputs = [
             Stage(name, partial(maker, surroundings), stop_timeout_s=OUTPUT_STOP_TIMEOUT_S)
@@ -176,7 +178,11 @@ class StreamJob:
         now = time.time()
         mounts = {} if self.streaming is None else self.streaming.status()
         workers = {
-            stage.name: {"alive": bool(stage.running and stage.running.is_alive), "restarts": stage.restarts}
+            stage.name: {
+                "alive": bool(stage.running and stage.running.is_alive),
+                "restarts": stage.restarts,
+                "error": str(getattr(stage.running, "failure", None) or ""),
+            }
             for stage in self._supervisor.stages
         }
         message = StreamsMessage(
@@ -196,3 +202,14 @@ class StreamJob:
         self.last_message = message
         self._outbox.put(keys.STREAM_HEARTBEAT, heartbeat.to_json(), ttl_s=keys.HEARTBEAT_TTL_S)
         self._outbox.put(keys.STREAMS, message.to_json(), ttl_s=keys.METRICS_TTL_S)
+
+
+def _expected_entry(source: ListedSource) -> dict[str, Any]:
+    """Give what can be said of a source before ``audio:metrics`` names it."""
+    return {
+        "name": source.config.name or source.config.id,
+        "source": source.source_name,
+        "source_type": source.config.source_type.value,
+        "audio_rate_hz": source.sample_rate_hz,
+        "running": False,
+    }

@@ -17,6 +17,7 @@ from app_core.audio.ingest_config import StreamSettings
 from app_core.audio.ingest_source import BlockSink, IngestSource
 from app_core.audio.sources import AudioSourceType, uses_re_flag
 from app_core.base.errors import LinkError
+from app_core.base.secret_file import exposure
 from app_core.base.telemetry import RateLimitedLog
 from app_core.network.audio_stream import HlsAddress, StreamFinder
 from app_core.network.http_stream import HttpStream, Login
@@ -69,6 +70,8 @@ class HTTPIngestSource(StreamSourceAdapter):
         self._login: Login | None = None
         if settings.username is not None and settings.password_file is not None:
             self._login = Login(settings.username, settings.password_file)
+            if reason := exposure(settings.password_file):
+                log.warning("%s: %s", settings.id, reason)
         self._feeder: _Feeder | None = None
         self._title_log = RateLimitedLog(log, TITLE_EVERY_S)
 

@@ -1,7 +1,9 @@
 """Listening without Icecast: ``GET /listen/{channel}.mp3``, ``.opus`` or ``.wav``, and ``GET /listen`` for the list.
 
 A thread of its own runs uvicorn and a Starlette application. It listens on the loopback interface unless told
-otherwise, and sends no CORS header: pages of other origins may not read it. Buffers are kept small, so that who listens
+otherwise, and sends no CORS header: pages of other origins may not read it. So that a page cannot make its own name
+point here and become the same origin, a request must be for an address, for this machine's name or for one that is
+allowed. Buffers are kept small, so that who listens
 hears the present: 2 s in a listener's queue, and about `SOCKET_BYTES` each in uvicorn and in the kernel. A client that
 takes nothing for `STALLED_AFTER_S` is dropped.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
@@ -55,6 +58,8 @@ class WebAudioSettings(BaseModel):
         What a listener may lag before it loses audio. [seconds]
     mp3_kbps, opus_kbps
         [kbit/s]
+    allowed_hosts
+        Names beside this machine's own by which listeners may ask for it: of a proxy before it, for example.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +70,7 @@ class WebAudioSettings(BaseModel):
     longest_s: Annotated[float, Field(ge=0.5, le=30.0)] = WEB_LONGEST_S
     mp3_kbps: Annotated[int, Field(ge=8, le=160)] = 64
     opus_kbps: Annotated[int, Field(ge=6, le=256)] = 32
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class Feed(Protocol):
@@ -111,6 +117,9 @@ class WebAudio(Worker):
         self._streams: dict[tuple[str, str], LiveStream] = {}
         self._transports: dict[tuple[str, int], asyncio.Transport] = {}
         self._served_count = self._refused_count = self._stalled_count = 0
+        own = socket.gethostname()
+        names = ("localhost", own, f"{own}.local", settings.host, *settings.allowed_hosts)
+        self._names = frozenset(name.lower().rstrip(".") for name in names)
         self._app = Starlette(
             routes=[Route("/listen", self._list), Route("/listen/{file}", self._listen)],
             exception_handlers={404: _not_found},
@@ -125,6 +134,7 @@ class WebAudio(Worker):
         """Give where it listens, and who listens to what."""
         return {
             "address": "" if self.port is None else f"http://{_in_url(self.settings.host)}:{self.port}/listen",
+            "error": "" if self.failure is None else str(self.failure),
             "clients": self.client_count,
             "max_clients": self.settings.max_clients,
             "served_count": self._served_count,
@@ -214,7 +224,17 @@ class WebAudio(Worker):
                 del self._streams[key]
                 stream.end()
 
+    def _misdirected(self, request: Request) -> Response | None:
+        """Give the answer to a request that is for another machine's name; None where it is for us."""
+        name = _host_name(request.headers.get("host", ""))
+        if not name or name in self._names or _is_address(name):
+            return None
+        text = f"nobody is called {name!r} here; put the name into allowed_hosts of [web_audio] if it is yours"
+        return _words(421, text)
+
     async def _list(self, request: Request) -> Response:
+        if (misdirected := self._misdirected(request)) is not None:
+            return misdirected
         listening = {key: len(stream.listeners) for key, stream in self._streams.items()}
         channels = [
             {
@@ -232,6 +252,8 @@ class WebAudio(Worker):
         return JSONResponse(body, headers={"cache-control": "no-store"})
 
     async def _listen(self, request: Request) -> Response:
+        if (misdirected := self._misdirected(request)) is not None:
+            return misdirected
         channel_id, _, extension = str(request.path_params["file"]).rpartition(".")
         form, entry = FORMATS.get(extension), self._entries().get(channel_id)
         if entry is None:
@@ -240,7 +262,9 @@ class WebAudio(Worker):
             return _words(404, f"there is no format {extension!r}; there are {', '.join(FORMATS)}")
         headers = {**_HEADERS, "content-type": form.content_type}
         if request.method == "HEAD":
-            return Response(headers=headers)
+            head = Response(headers=headers)
+            del head.headers["content-length"]  # a stream has no length
+            return head
         if self.client_count >= self.settings.max_clients:
             self._refused_count += 1
             text = f"{self.client_count} listen already, and [web_audio] max_clients allows no more; try again later"
@@ -316,6 +340,21 @@ def _words(status: int, text: str, headers: Mapping[str, str] | None = None) -> 
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return _words(404, "GET /listen lists what can be heard here")
+
+
+def _host_name(host: str) -> str:
+    """Give the name or the address of a ``Host`` header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _in_url(host: str) -> str:

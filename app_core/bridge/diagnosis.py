@@ -14,7 +14,8 @@ from app_core.base.errors import HeraldError, LinkError
 from app_core.bridge import keys
 from app_core.bridge.connection import RedisLink, RedisSettings
 from app_core.bridge.freshness import Aged, read_aged
-from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage, StreamsMessage
+from app_core.bridge.stream_diagnosis import stream_warnings
 
 MAX_AGE_S = 5.0
 """Age of the newest samples or audio from which on the flow is said to be broken. [seconds]"""
@@ -68,17 +69,44 @@ def redis_cli(settings: RedisSettings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StationHealth:
-    """All that the station says of itself at one moment; None where it says nothing."""
+    """All that the station says of itself at one moment; None where it says nothing.
+
+    Attributes
+    ----------
+    sdr, audio, streams
+        What the SDR service, the decode job and the stream job last said.
+    error
+        Why the first two could not be read; empty when they could.
+    redis_reached
+        Whether there was anybody to ask.
+    streams_wanted
+        Whether the station has anything to stream.
+    streams_error
+        Why the stream job's word could not be read; empty when it could.
+    """
 
     sdr: Aged[SdrMetricsMessage] | None = None
     audio: Aged[AudioMetricsMessage] | None = None
     error: str = ""
     redis_reached: bool = True
+    streams: Aged[StreamsMessage] | None = None
+    streams_wanted: bool = False
+    streams_error: str = ""
 
 
-def read_station_health(link: RedisLink) -> StationHealth:
-    """Ask Redis for both services' metrics; what goes wrong is told in the answer, not raised."""
+def read_station_health(link: RedisLink, *, streams_wanted: bool = False) -> StationHealth:
+    """Ask Redis for the metrics of all; what goes wrong is told in the answer, not raised.
+
+    Parameters
+    ----------
+    link
+        Where they are read from.
+    streams_wanted
+        Whether the station has anything to stream: a stream job that says nothing is then told of.
+    """
     errors = []
+    streams_error = ""
+    streams: Aged[StreamsMessage] | None = None
     sdr: Aged[SdrMetricsMessage] | None = None
     audio: Aged[AudioMetricsMessage] | None = None
     try:
@@ -93,7 +121,20 @@ def read_station_health(link: RedisLink) -> StationHealth:
         return StationHealth(error=str(error), redis_reached=False)
     except HeraldError as error:
         errors.append(str(error))
-    return StationHealth(sdr, audio, "; ".join(errors))
+    try:
+        streams = read_aged(link, keys.STREAMS, keys.METRICS_TTL_S, StreamsMessage)
+    except LinkError as error:
+        return StationHealth(error=str(error), redis_reached=False)
+    except HeraldError as error:
+        streams_error = str(error)
+    return StationHealth(
+        sdr,
+        audio,
+        "; ".join(errors),
+        streams=streams,
+        streams_wanted=streams_wanted,
+        streams_error=streams_error,
+    )
 
 
 def diagnose_redis(health: StationHealth) -> list[Verdict]:
@@ -178,14 +219,22 @@ def diagnose(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[Verdic
     return list(dict.fromkeys([*of_radio, *diagnose_audio(health, max_age_s)]))
 
 
-def warnings_of(health: StationHealth) -> list[str]:
-    """Say what a person should know although the station works: the channels that no receiver's capture holds."""
+def warnings_of(health: StationHealth, max_age_s: float = MAX_AGE_S) -> list[str]:
+    """Say what a person should know although the station decodes.
+
+    That is: the channels that no receiver's capture holds, and what is wrong with the audio on its way out.
+    """
     channels = {} if health.audio is None else health.audio.message.channels
-    return [
+    unheard = [
         f"channel {channel_id} is not heard: {_misfit(entry)}"
         for channel_id, entry in channels.items()
         if entry.get("out_of_band")
     ]
+    if not health.redis_reached:
+        return unheard
+    return unheard + stream_warnings(
+        health.streams, max_age_s, is_wanted=health.streams_wanted, error=health.streams_error
+    )
 
 
 def is_stopped(entry: dict[str, Any]) -> bool:

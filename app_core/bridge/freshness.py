@@ -13,9 +13,9 @@ import redis
 
 from app_core.base.errors import WireError
 from app_core.bridge.connection import RedisLink
-from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage, StreamsMessage
 
-M = TypeVar("M", SdrMetricsMessage, AudioMetricsMessage)
+M = TypeVar("M", SdrMetricsMessage, AudioMetricsMessage, StreamsMessage)
 
 
 @dataclass(frozen=True, slots=True)

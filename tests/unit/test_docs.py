@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -51,3 +53,24 @@ def test_every_dependency_is_justified() -> None:
     names = {re.split(r"[<>=;\[ ]", requirement)[0] for requirement in needed}
     assert "numpy" in names
     assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", page)} == set()
+
+
+def test_what_a_command_takes_from_the_environment_is_set_on_its_page() -> None:
+    text = (ROOT / "docs" / "audio" / "AUDIO_MONITORING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh runnable\n(.*?)```", text, re.DOTALL)
+    taken = {name for block in blocks for name in re.findall(r"\$\{?([A-Z_]+)", block)}
+    assert "WEB_AUDIO" in taken
+    assert taken - set(re.findall(r"^export ([A-Z_]+)=", text, re.MULTILINE)) == set()
+
+
+def test_the_password_file_of_the_how_to_is_made_as_it_is_typed(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "how-to" / "stream-to-icecast.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "install -" in block)
+    lines = [line.strip().removeprefix("sudo ") for line in block.splitlines() if "apt-get" not in line]
+    script = "\n".join(lines).replace("/etc/", f"{tmp_path}/")
+    script = script.replace('"$USER"', str(os.geteuid())).replace("openssl rand -hex 16", "echo word")
+    subprocess.run(["/bin/sh", "-ec", script], check=True)
+    password_file = tmp_path / "herald" / "icecast-password"
+    assert password_file.read_text(encoding="utf-8") == "word\n"
+    assert password_file.stat().st_mode & 0o777 == 0o600
+    assert text.index("herald config check") < text.index("Restart the audio service")

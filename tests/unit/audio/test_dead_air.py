@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from app_core.audio import dead_air_watch
 from app_core.audio.broadcast_queue import BroadcastQueue
 from app_core.audio.dead_air import AirJudge, DeadAirSettings, Kind, SourceAir, kind_of, read_air
 from app_core.audio.dead_air_watch import DeadAirWatch
@@ -264,6 +266,37 @@ def test_the_watch_follows_sources_logs_once_and_is_acknowledged(caplog: pytest.
     watch.look(now)
     assert set(watch.status()) == {"wx2"}
     assert not feed.queue("wx1").status()
+
+
+class _Clock(threading.Event):
+    """A machine on which each wait passes at once, and whose wall clock is set while it runs."""
+
+    def __init__(self, step_s: float) -> None:
+        super().__init__()
+        self._step_s = step_s
+        self.since_boot_s = 5000.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.since_boot_s += timeout or 0.0
+        return self.since_boot_s > 5020.0
+
+    def monotonic(self) -> float:
+        return self.since_boot_s
+
+    def time(self) -> float:
+        return 1.7e9 + self.since_boot_s + (self._step_s if self.since_boot_s > 5003.0 else 0.0)
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 0.0, 3600.0])
+def test_a_step_of_the_wall_clock_changes_no_verdict(step_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(step_s)
+    monkeypatch.setattr(dead_air_watch, "time", clock)
+    watch = DeadAirWatch(_Feed(), lambda: {"wx1": {}}, DeadAirSettings(no_audio_s=5))
+    watch.run(clock)
+    status = watch.status()["wx1"]
+    assert status["fault"] == "no audio"
+    assert status["lasts_s"] == pytest.approx(20.0, abs=1.0)
+    assert clock.time() - status["since"] == pytest.approx(20.0, abs=1.5), "for people it is in the present UTC"
 
 
 def test_the_thread_looks_and_stops_and_lets_its_queues_go() -> None:

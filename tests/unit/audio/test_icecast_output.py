@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from app_core.audio.icecast_output import EncodedBacklog
+from app_core.audio.auto_streaming import listed_source
+from app_core.audio.broadcast_queue import BroadcastQueue
+from app_core.audio.codecs import CODECS
+from app_core.audio.icecast_output import EncodedBacklog, IcecastStreamer, MountPlan
+from app_core.network.icecast_server import IcecastServer
+from tests.support.programs import eventually
 
 
 class Clock:
@@ -57,3 +62,19 @@ def test_a_cleared_backlog_holds_nothing() -> None:
     backlog.clear()
     assert backlog.take(0.0) == b""
     assert backlog.status() == {"depth_s": 0.0, "bytes": 0, "dropped_bytes": 0, "dropped_s": 0.0}
+
+
+def test_a_mount_whose_thread_has_died_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = IcecastServer(host="127.0.0.1", port=1, password="three words here")  # noqa: S106
+    plan = MountPlan("/wx7.mp3", "http://127.0.0.1:1/wx7.mp3", CODECS["mp3"], 64, "wx7", "wx7")
+    streamer = IcecastStreamer(server, listed_source("wx7", {}), BroadcastQueue("wx7"), plan)
+    assert streamer.status()["error"] == ""
+
+    def die(stopping: object) -> None:
+        raise OSError("no more files")
+
+    monkeypatch.setattr(streamer.encoder, "run", die)
+    streamer.encoder.start()
+    eventually(lambda: streamer.failure is not None, "the end of the thread")
+    assert streamer.status()["error"] == "its thread has died and is started again: no more files"
+    streamer.stop()

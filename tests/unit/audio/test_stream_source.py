@@ -398,3 +398,14 @@ def test_the_address_that_is_shown_holds_no_key(server: StreamServer) -> None:
     source = make_source(settings(server, "/live?key=hidden"), Sink())
     assert source.address == server.url("/live")
     assert "hidden" not in json.dumps(source.status())
+
+
+def test_a_password_that_every_user_can_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "password"
+    path.write_text("three words here", encoding="utf-8")
+    table = {"id": "mirror", "type": "stream", "url": "http://192.0.2.1/live", "username": "me", "password_file": path}
+    for mode in (0o600, 0o644):
+        path.chmod(mode)
+        make_source(StreamSettings.model_validate(table), Sink())
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["mirror"]
+    assert f"chmod 600 {path}" in caplog.text

@@ -120,6 +120,7 @@ def test_head_answers_as_get_does_and_starts_nothing() -> None:
     with _server(feed) as web:
         with _asked(web, "/listen/a.b.mp3", "HEAD") as response:
             assert (response.status, response.headers["content-type"]) == (200, "audio/mpeg")
+            assert response.headers["content-length"] is None, "a stream has no length"
             assert response.read() == b""
         assert web.status()["streams"] == {}
         with _asked(web, "/listen", "HEAD") as response:
@@ -231,6 +232,27 @@ def test_stopping_ends_every_listener_and_every_process() -> None:
         eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of FFmpeg")
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8081", 200),
+        ("[::1]:8081", 200),
+        ("192.0.2.7", 200),
+        ("LocalHost:8081", 200),
+        ("radio.example.org", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:8081", 421),
+    ],
+)
+def test_a_page_that_makes_its_own_name_point_here_reads_nothing(host: str, status: int) -> None:
+    with _server(PcmFeed(), allowed_hosts=["radio.example.org"]) as web:
+        for path in ("/listen", "/listen/a.b.wav"):
+            connection = http.client.HTTPConnection("127.0.0.1", web.port or 0, timeout=30.0)
+            connection.request("HEAD", path, headers={"host": host})
+            assert connection.getresponse().status == status
+            connection.close()
+
+
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -239,6 +261,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         eventually(lambda: web.failure is not None, "the failure")
     assert isinstance(web.failure, LinkError)
     assert f"[web_audio]: cannot listen on 127.0.0.1:{port}: Address already in use" in str(web.failure)
+    assert web.status()["error"] == str(web.failure)
 
 
 def test_it_listens_on_the_loopback_interface_unless_told_otherwise() -> None:

@@ -20,7 +20,7 @@ from app_core.bridge.diagnosis import (
 )
 from app_core.bridge.freshness import Aged, read_aged
 from app_core.bridge.local_redis import free_port
-from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage
+from app_core.bridge.messages import AudioMetricsMessage, SdrMetricsMessage, StreamsMessage
 from tests.support.redis_server import RedisServer
 
 
@@ -192,3 +192,51 @@ def test_a_stream_that_gives_nothing_is_the_broken_stage_and_says_why() -> None:
     [verdict] = diagnose(health)
     assert (verdict.stage, verdict.reason) == ("source", "wx7: no audio for 9.5 s: the server is full")
     assert diagnose(StationHealth(_sdr(), _audio(source_type="file", last_pcm_age_s=9.0, ended=True))) == []
+
+
+STREAMS = StreamsMessage(
+    timestamp=1.0,
+    pid=1,
+    mounts={
+        "wx1": {"mount": "/wx1.mp3", "connected": True, "error": ""},
+        "wx7": {"mount": "/wx7.mp3", "connected": False, "error": "the password is refused"},
+        "wx8": {"mount": None, "connected": False, "error": "there are 1 mounts already"},
+    },
+    outputs={
+        "web_audio": {"error": "cannot listen on port 8081"},
+        "loudspeaker": {"open": False, "last_error": "no such device"},
+        "dead_air": {"wx1": {"fault": "silence", "words": "nothing but silence for 40 s"}, "wx7": {"fault": None}},
+    },
+    workers={"web_audio": {"alive": False}, "loudspeaker": {"alive": True}, "dead_air": {"alive": True}},
+)
+
+
+def test_what_is_wrong_with_the_streams_is_a_warning_and_breaks_nothing() -> None:
+    health = StationHealth(_sdr(), _audio(), streams=Aged(STREAMS, 0.5), streams_wanted=True)
+    assert diagnose(health) == []
+    assert warnings_of(health) == [
+        "the mount /wx7.mp3 of wx7 is off the air: the password is refused",
+        "wx8 has no mount: there are 1 mounts already",
+        "web_audio is down: cannot listen on port 8081",
+        "loudspeaker is silent: no such device",
+        "wx1 is dead air: nothing but silence for 40 s",
+    ]
+
+
+def test_a_stream_job_that_says_nothing_is_told_where_there_is_something_to_stream() -> None:
+    assert warnings_of(StationHealth(_sdr(), _audio())) == []
+    [missing] = warnings_of(StationHealth(_sdr(), _audio(), streams_wanted=True))
+    assert missing.startswith("stream job: no audio:streams for")
+    [silent] = warnings_of(StationHealth(_sdr(), _audio(), streams=Aged(STREAMS, 6.0)))
+    assert silent.startswith("stream job: silent for 6.0 s")
+
+
+def test_what_cannot_be_read_of_the_streams_leaves_the_rest(redis_server: RedisServer) -> None:
+    link = redis_server.link()
+    link.client.set(keys.STREAMS, b"{")
+    health = read_station_health(link)
+    link.close()
+    assert health.redis_reached
+    assert health.error == ""
+    [warning] = warnings_of(health)
+    assert warning.startswith("stream job: ")

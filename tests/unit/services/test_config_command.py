@@ -79,6 +79,79 @@ def test_what_would_never_work_is_refused_with_its_reason(
     assert reason in capsys.readouterr().err
 
 
+SECOND = CHANNEL.replace('"c"', '"d"')
+
+
+def icecast(folder: Path, *lines: str, mode: int = 0o600) -> str:
+    path = folder / "password"
+    path.write_text("three words here", encoding="utf-8")
+    path.chmod(mode)
+    return "\n".join(["[icecast]", f'password_file = "{path}"', *lines]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (['host = "127.0.0.1:8000"'], "a port stands in port, not here"),
+        (['host = "a..b"'], "is no name and no address"),
+        (['mount = "/live"'], "the mount /live.mp3 is that of c and of d"),
+        (
+            [f'[[icecast.mounts]]\nchannel = "{channel}"\nmount = "/live"' for channel in ("d", "later")],
+            "the mount /live.mp3 is that of d and of later",
+        ),
+        (['admin_password_file = "/nowhere"'], "icecast.admin_password_file: /nowhere cannot be read by the user "),
+    ],
+)
+def test_mounts_that_could_never_stand_are_refused(
+    lines: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(RECEIVER + CHANNEL + SECOND + icecast(tmp_path, *lines), tmp_path) == 78
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/nowhere", "No such file"), ("/", "Is a directory"), ("/dev/null", "holds nothing")],
+)
+def test_a_password_that_cannot_be_had_is_refused(
+    path: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(RECEIVER + CHANNEL + f'[icecast]\npassword_file = "{path}"\n', tmp_path) == 78
+    assert reason in capsys.readouterr().err
+
+
+def test_slips_in_the_streams_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = '[[sources]]\nid = "s"\ntype = "stream"\nurl = "http://192.0.2.1/x"\nusername = "me"\n'
+    text = (
+        RECEIVER
+        + CHANNEL
+        + f'{stream}password_file = "/nowhere"\n[[sources]]\nid = "f"\ntype = "file"\npath = "/nothing.wav"\n'
+        + icecast(tmp_path, '[[icecast.mounts]]\nchannel = "q1"', mode=0o644)
+        + '[loudspeaker]\nchannel = "q2"\n[dead_air]\nignore = ["c", "q3"]\n'
+    )
+    assert check(text, tmp_path) == 0
+    output = capsys.readouterr()
+    assert orjson.loads(output.out)["icecast"]["port"] == 8000
+    warnings = [line for line in output.err.splitlines() if line.startswith("warning: ")]
+    told = (
+        "icecast.mounts.channel names 'q1'",
+        "loudspeaker.channel names 'q2'",
+        "dead_air.ignore names 'q3'",
+        f"icecast.password_file: every user of this machine can open {tmp_path}/password",
+        "source 's': password_file: /nowhere is no file that",
+        "source 'f': path: /nothing.wav is no file that",
+    )
+    assert len(warnings) == len(told)
+    for warning, words in zip(warnings, told, strict=True):
+        assert words in warning
+    assert f"chmod 600 {tmp_path}/password" in warnings[3]
+
+
+def test_streams_without_a_slip_are_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(RECEIVER + CHANNEL + SECOND + icecast(tmp_path, 'host = "::1"', mode=0o640), tmp_path) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_dotenv_line_without_a_value_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

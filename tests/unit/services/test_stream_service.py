@@ -120,6 +120,17 @@ def test_an_exception_for_a_channel_that_is_not_there_is_told(tmp_path: Path, ca
     ]
 
 
+def test_a_password_that_every_user_can_read_is_told_with_its_cure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = icecast_table(tmp_path)
+    for mode in (0o600, 0o644):
+        (tmp_path / "password").chmod(mode)
+        build(loaded(tmp_path, text))
+    [told] = [record.message for record in caplog.records if "chmod" in record.message]
+    assert told.endswith(f"chmod 600 {tmp_path}/password")
+
+
 def test_a_station_that_streams_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing to stream: .*\[icecast\]"):
         build(loaded(tmp_path, "[station]\n"))
