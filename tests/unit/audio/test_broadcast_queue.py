@@ -48,16 +48,6 @@ def test_the_bound_is_a_time_whatever_the_rate() -> None:
     assert taker.depth_s == pytest.approx(1.0)
 
 
-def test_the_blocks_that_wait_are_bounded_too() -> None:
-    queue = BroadcastQueue("wx")
-    taker = queue.subscribe("taker", 0.05)
-    for number in range(200):
-        queue.put(block(number, 0.0))
-    assert taker.dropped_count == 200 - 50
-    oldest = taker.get(0.0)
-    assert oldest is not None and oldest.first_sample == 150
-
-
 def test_a_block_without_end_is_dropped_like_another() -> None:
     queue = BroadcastQueue("wx")
     taker = queue.subscribe("taker", 0.5)

@@ -88,15 +88,6 @@ def test_silence_comes_at_once_while_the_source_has_said_nothing() -> None:
         assert run.encoder.status()["silence_s"] > 0.0
 
 
-def test_silence_for_a_long_pause_comes_piece_by_piece() -> None:
-    run = Running(MP3)
-    run.encoder._heard_s = time.monotonic() - 1000.0
-    for number in (1, 2):
-        run.encoder._feed_silence()
-        assert len(run.encoder._pending) == 5 * 24_000 * 2
-        assert run.encoder.status()["silence_s"] == number * 5.0
-
-
 def test_without_silence_a_source_that_says_nothing_has_no_stream() -> None:
     with running(starved_after_s=None) as run:
         eventually(lambda: run.encoder.pid is not None, "FFmpeg")

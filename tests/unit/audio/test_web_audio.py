@@ -168,7 +168,7 @@ def test_a_stalled_client_is_dropped_and_the_others_hear_on(monkeypatch: pytest.
         stalled = socket.socket()
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stalled.connect(("127.0.0.1", web.port))
-        stalled.sendall(b"GET /listen/wx1.wav HTTP/1.1\r\nHost: x\r\n\r\n")
+        stalled.sendall(b"GET /listen/wx1.wav HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         eventually(lambda: web.client_count == 1, "the stalled client")
         with _asked(web, "/listen/wx1.wav") as response:
             heard = 0
