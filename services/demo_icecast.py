@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import os
 import pwd
@@ -142,10 +141,8 @@ def start_icecast(folder: Path, log: IO[bytes]) -> tuple[DemoIcecast, Child]:
 
 
 def _start(icecast: DemoIcecast, log: IO[bytes]) -> Child:
-    with contextlib.ExitStack() as files:
-        stdin = None if icecast.config is None else files.enter_context(icecast.config.open("rb"))
-        child = Child("icecast", icecast.argv, stdin=stdin, stdout=log, stderr=log, user=icecast.user)
-        child.start()
+    child = Child("icecast", icecast.argv, stdin=icecast.config, stdout=log, stderr=log, user=icecast.user)
+    child.start()
     return child
 
 

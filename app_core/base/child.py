@@ -55,7 +55,7 @@ class Child:
     environment
         Variables that are added to, or replace, those of this process.
     stdin
-        Open file that the child reads; None closes its standard input.
+        File that the child reads, opened anew at each start; None closes its standard input.
     stdout, stderr
         Open files that receive the child's output; None lets it share ours.
     user
@@ -69,7 +69,7 @@ class Child:
         argv: Sequence[str],
         *,
         environment: Mapping[str, str] | None = None,
-        stdin: IO[bytes] | int | None = None,
+        stdin: Path | None = None,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
         cwd: Path | None = None,
@@ -78,7 +78,7 @@ class Child:
         self.name = name
         self._argv = list(argv)
         self._environment = {**os.environ, **(environment or {})}
-        self._stdin = subprocess.DEVNULL if stdin is None else stdin
+        self._stdin = Path(os.devnull) if stdin is None else stdin
         self._stdout = stdout
         self._stderr = stderr
         self._cwd = cwd
@@ -115,21 +115,22 @@ class Child:
         except KeyError:
             raise LifecycleError(f"cannot start {self.name}: this machine has no user {self._user}") from None
         try:
-            # The function sets one process attribute and takes no lock, so it is safe beside threads.
-            self._process = subprocess.Popen(
-                self._argv,
-                stdin=self._stdin,
-                stdout=self._stdout,
-                stderr=self._stderr,
-                env=self._environment,
-                cwd=self._cwd,
-                start_new_session=True,
-                user=None if account is None else account.pw_uid,
-                group=None if account is None else account.pw_gid,
-                extra_groups=None if account is None else [],
-                # Called after the change of the user, which clears what it sets.
-                preexec_fn=_ask_to_die_with_parent(),
-            )
+            with self._stdin.open("rb") as stdin:
+                # The function sets one process attribute and takes no lock, so it is safe beside threads.
+                self._process = subprocess.Popen(
+                    self._argv,
+                    stdin=stdin,
+                    stdout=self._stdout,
+                    stderr=self._stderr,
+                    env=self._environment,
+                    cwd=self._cwd,
+                    start_new_session=True,
+                    user=None if account is None else account.pw_uid,
+                    group=None if account is None else account.pw_gid,
+                    extra_groups=None if account is None else [],
+                    # Called after the change of the user, which clears what it sets.
+                    preexec_fn=_ask_to_die_with_parent(),
+                )
         except OSError as error:
             raise LifecycleError(f"cannot start {self.name} ({self._argv[0]}): {error.strerror}") from error
 

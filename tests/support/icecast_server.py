@@ -90,7 +90,6 @@ class IcecastDaemon:
             encoding="utf-8",
         )
         self._log: IO[bytes] = self.log_path.open("ab")
-        self._settings: IO[bytes] = self._config.open("rb")
         self._child = self._fresh_child()
 
     @property
@@ -175,13 +174,12 @@ class IcecastDaemon:
         self.thaw()
         self._child.stop(5.0)
         self._log.close()
-        self._settings.close()
 
     def _fresh_child(self) -> Child:
         # As root it refuses to run; anybody else it lets be. Another user may not see into root's folders.
         user = "nobody" if os.geteuid() == 0 else None
         argv = [self._program, "-c", "/dev/stdin"]
-        return Child("icecast2", argv, stdin=self._settings, stdout=self._log, stderr=self._log, user=user)
+        return Child("icecast2", argv, stdin=self._config, stdout=self._log, stderr=self._log, user=user)
 
     def _status(self) -> dict[str, dict[str, Any]] | None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2.0)

@@ -116,13 +116,14 @@ def test_a_user_who_is_not_there_is_said() -> None:
         Child("sleeper", ["sleep", "600"], user="nobody-of-that-name").start()
 
 
-def test_a_child_reads_what_it_is_given(tmp_path: Path) -> None:
-    (tmp_path / "in").write_text("words")
-    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as output:
-        child = Child("reader", ["cat", "/dev/stdin"], stdin=stdin, stdout=output)
-        child.start()
-        assert child.wait(PATIENCE_S) == 0
-    assert (tmp_path / "out").read_text() == "words"
+def test_a_child_reads_what_it_is_given_at_each_start(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("words ")
+    with (tmp_path / "out").open("wb") as output:
+        child = Child("reader", ["cat"], stdin=tmp_path / "in", stdout=output)
+        for _ in range(2):
+            child.start()
+            assert child.wait(PATIENCE_S) == 0
+    assert (tmp_path / "out").read_text() == "words words "
 
 
 def test_a_child_is_not_in_the_terminals_group(tmp_path: Path) -> None:
